@@ -1,0 +1,78 @@
+"The road to every table: reproduce notebooks run at `smoke` and refuse unknown parameters."
+import csv
+import nbformat, pytest
+from conftest import BIN, ROOT, notebooks, run
+
+reproduce = pytest.mark.parametrize('path', notebooks('reproduce_*.ipynb'), ids=lambda p: p.stem)
+
+
+def papermill(path, out, *args, home, **kwargs):
+    "Run a notebook whose results, pictures and cache go below `home`."
+    return run(BIN/'papermill', path, out, *args, SEEM_HOME=home, SEEM_CACHE=home/'cache', **kwargs)
+
+
+def files(folder): return {p: p.stat().st_mtime_ns for p in folder.rglob('*') if p.is_file()}
+
+
+@reproduce
+def test_smoke(path, tmp_path):
+    "Rows of this profile alone are written, and to no other place."
+    watched = [ROOT/name for name in ('nbs', 'results', 'figures')]
+    before, name = [files(o) for o in watched], path.stem.removeprefix('reproduce_')
+    papermill(path, tmp_path/'out.ipynb', '-p', 'profile', 'smoke', home=tmp_path)
+    assert [files(o) for o in watched] == before
+    written = [p for o in ('results', 'figures') for p in files(tmp_path/o)]
+    assert any(name in p.name for p in written)
+    assert [p.name for p in written if '.tmp' in p.name] == []
+    for rows in (tmp_path/'results'/'smoke').glob('*.csv'):
+        with rows.open(newline='') as f: found = {o.get('profile', 'smoke') for o in csv.DictReader(f)}
+        assert found <= {'smoke'}
+    assert {p.name for p in (tmp_path/'results').iterdir()} == {'smoke'}
+
+
+@reproduce
+@pytest.mark.parametrize('name,value', [('profil', 'smoke'), ('no_such_parameter', '1')])
+def test_unknown_parameter(path, name, value, tmp_path):
+    "papermill only warns; the notebook stops, before it computes or writes anything."
+    done = papermill(path, tmp_path/'out.ipynb', '-p', name, value, home=tmp_path, check=False)
+    assert done.returncode != 0
+    assert f"unknown papermill parameter '{name}'; valid: 'profile'" in done.stdout
+    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
+
+
+@reproduce
+def test_unknown_profile(path, tmp_path):
+    out = tmp_path/'out.ipynb'
+    done = papermill(path, out, '-p', 'profile', 'huge', home=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "unknown profile 'huge'; valid: 'smoke', 'demo', 'small', 'paper'" in done.stdout
+    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
+
+
+def notebook(path, tags):
+    "A notebook in the form of a reproduce notebook, with `tags` on its parameters."
+    cell, nb = nbformat.v4.new_code_cell, nbformat.v4.new_notebook()
+    nb.metadata.kernelspec = dict(name='python3', language='python', display_name='python3')
+    nb.cells = [cell('profile = "demo"\nseed = 0', metadata=dict(tags=tags)),
+                cell(f'import sys\nsys.path.insert(0, {str(ROOT)!r})'),
+                cell('from seem_nbdev import core\ncore.check_parameters(In)'),
+                cell('print("ran with", profile, seed)')]
+    nbformat.write(nb, path)
+    return path
+
+
+@pytest.mark.parametrize('tags,args,error', [
+    (['parameters'], [], None),
+    (['parameters'], ['-p', 'profile', 'smoke', '-p', 'seed', '3'], None),
+    (['parameters'], ['-p', 'sead', '3'], "parameter 'sead'; valid: 'profile', 'seed'"),
+    # the tag was lost: -p would do nothing
+    ([], ['-p', 'profile', 'smoke'], "unknown papermill parameter 'profile'"),
+])
+def test_check_parameters(tags, args, error, tmp_path):
+    path = notebook(tmp_path/'in.ipynb', tags)
+    done = papermill(path, tmp_path/'out.ipynb', *args, home=tmp_path, check=False)
+    assert (done.returncode == 0) == (error is None), done.stdout
+    if error: assert error in done.stdout
+    else:
+        out = nbformat.read(tmp_path/'out.ipynb', as_version=4)
+        assert out.cells[-1].outputs[0].text == f"ran with {'smoke 3' if args else 'demo 0'}\n"
