@@ -58,7 +58,8 @@ README.md: nbs/index.ipynb
 	mv $@.tmp $@
 
 lock: $(DEV) ## record the installed versions in requirements.lock
-	@{ echo "# What \`pip install -e '.[dev]'\` installed, $$(date +%F): $$($(BIN)/python -V), $$(uname -sm)."; \
+	@{ echo "# What \`pip install -e '.[dev]'\` installed on $$(date +%F)"; \
+	   echo "# with $$($(BIN)/python -V) on $$(uname -sm)."; \
 	   echo "# Written by \`make lock\`. To install just these:"; \
 	   echo "#   pip install -c requirements.lock -e '.[dev]'"; \
 	   $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable; } > $@.tmp

@@ -79,10 +79,11 @@ def crop(
 )->np.ndarray:      # (height,width,3)
     "Cut `box` out of an image; a box that sticks out is an error."
     h, w, _ = check_image(img, 'image').shape
+    check(len(box) == 4, f"box is {box}, expected (top, left, height, width)")
     top, left, height, width = box = tuple(map(int, box))
     inside = 0 <= top and 0 <= left and top + height <= h and left + width <= w
-    check(inside and height > 0 and width > 0, f"box {box} is (top, left, height, width) and does "
-          f"not lie inside the image of {h}x{w}; choose it with `best_box`")
+    check(inside and height > 0 and width > 0, f"box (top, left, height, width) {box} does not "
+          f"lie inside the image of {h}x{w}; choose it with `best_box`")
     return img[top:top + height, left:left + width]
 
 # %% ../nbs/14_plots.ipynb #6640b46e
@@ -126,13 +127,15 @@ def _picture(fig, img, x, y, width, height, text, box=None):
     "Place `img` at (x, y) inches from the lower left, `text` under it, `box` marked."
     w, h = fig.get_size_inches()
     ax = fig.add_axes([x/w, y/h, width/w, height/h])
-    ax.imshow(img, interpolation='nearest', aspect='auto')
+    enlarged = height*STYLE['savefig.dpi'] >= img.shape[0] # then show pixels, else average them
+    ax.imshow(img, interpolation='nearest' if enlarged else 'antialiased', aspect='auto')
     ax.set(xticks=[], yticks=[])
-    ax.set_xlabel(text, labelpad=3, linespacing=1.15)
+    fig.text((x + width/2)/w, (y - .05)/h, text, ha='center', va='top', linespacing=1.15)
     for spine in ax.spines.values(): spine.set(visible=True, linewidth=.5, color='.3')
     if box is None: return
     corner, size = (box[1] - .5, box[0] - .5), (box[3], box[2]) # pixel centres are whole numbers
-    ax.add_patch(plt.Rectangle(corner, *size, fill=False, edgecolor=PALETTE[1], linewidth=1.6))
+    for color, width in (('white', 2.6), (PALETTE[1], 1.3)): # seen on dark and light
+        ax.add_patch(plt.Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=width))
 
 # %% ../nbs/14_plots.ipynb #16cbdc8b
 def comparison_figure(
@@ -152,18 +155,18 @@ def comparison_figure(
     for name in scores or {}: one_of(name, images, 'method in scores')
     tiles = {n: crop(check_image(i, f"image {n!r}", gt.shape), box) for n, i in images.items()}
     tiles['Ground truth'] = crop(gt, box)
-    small = [v*h/H for v in box] # the window on the low-resolution frame
+    overlay, small = mask_overlay(frame, masks), [v*h/H for v in box]
     side, gap, top, columns = 1.55, .1, .3 if title else .1, math.ceil(len(tiles)/2) # in inches
     tile, whole = side*box[3]/box[2], side*W/H
     texts = [_wrap(name, (scores or {}).get(name), tile) for name in tiles]
-    row = side + gap + .17*max(t.count('\n') + 1 for t in texts)
+    row = side + gap + .15*max(t.count('\n') + 1 for t in texts)
     height = top + 2*row
     with plt.rc_context(STYLE):
         fig = plt.figure(figsize=(3*gap + whole + columns*(tile + gap), height))
         up = height - top - side, height - top - row - side # where the two rows start
         _picture(fig, gt, gap, up[0], whole, side, 'Ground truth', box)
         text = _wrap(f"Low-resolution frame, {masks.any((1, 2)).sum()} masks", None, whole)
-        _picture(fig, mask_overlay(frame, masks), gap, up[1], whole, side, text, small)
+        _picture(fig, overlay, gap, up[1], whole, side, text, small)
         for i, (img, text) in enumerate(zip(tiles.values(), texts)):
             x = 3*gap + whole + i % columns*(tile + gap)
             _picture(fig, img, x, up[i//columns], tile, side, text)
@@ -213,9 +216,11 @@ def difference_plot(
 )->plt.Figure:           # return it from a cell or give it to `save_figure`
     "Dot and interval per clip and pair, the average at the bottom, zero marked."
     one_profile(diffs)
+    check({'a', 'b', 'low', 'high'} <= {*diffs}, "these are no rows of `difference_rows`")
     one_of(metric, diffs.metric.unique(), 'metric of these differences')
     diffs = diffs[diffs.metric == metric]
-    check(not diffs.duplicated(['a', 'b', 'clip']).any(), "a clip is there twice; select rows first")
+    twice = diffs.duplicated(['a', 'b', 'clip'])
+    check(not twice.any(), "a clip is there twice; select rows first")
     pairs = list(diffs.groupby(['a', 'b'], sort=False))
     clips = sorted(diffs['clip'].unique(), key=lambda c: c == AVERAGE)
     height = .6 + .2*len(clips)*(len(pairs) + .5) + .2*len(pairs) + .25*bool(title)
@@ -224,8 +229,9 @@ def difference_plot(
         ax.axvline(0, color='.4', lw=.8)
         for i, ((a, b), part) in enumerate(pairs):
             y = part['clip'].map(clips.index) + .7*((i + .5)/len(pairs) - .5)
-            ax.hlines(y, part.low, part.high, color=PALETTE[i], lw=1.6)
-            ax.plot(part.value, y, 'o', ms=5, color=PALETTE[i], label=f"{a} minus {b}")
+            color = PALETTE[i % len(PALETTE)]
+            ax.hlines(y, part.low, part.high, color=color, lw=1.6)
+            ax.plot(part.value, y, 'o', ms=5, color=color, label=f"{a} minus {b}")
         _axes(ax, clips, METRICS[metric])
         fig.suptitle(title, x=.01, ha='left', fontsize=9, weight='bold')
     plt.close(fig)
@@ -236,5 +242,6 @@ def _axes(ax, clips, metric):
     ax.tick_params(left=False)
     if clips[-1] == AVERAGE: ax.axhline(len(clips) - 1.5, color='.8', lw=.6)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:+.4g}" if abs(v) > 1e-9 else '0')
-    ax.set_xlabel(f"difference in {metric.label}" + (f" ({metric.unit})" if metric.unit != '1' else ''))
+    unit = '' if metric.unit == '1' else f" ({metric.unit})"
+    ax.set_xlabel(f"difference in {metric.label}{unit}")
     ax.legend(loc='lower left', bbox_to_anchor=(0, 1), borderaxespad=.2, handletextpad=.3)

@@ -200,6 +200,7 @@ def pivot(
 
 def one_profile(rows:pd.DataFrame)->str: # the only value in the column `profile`
     "The profile of `rows`; rows of several profiles in one table are an error."
+    check('profile' in rows, "these rows do not say their profile; it is needed on every number")
     found = sorted(rows.profile.unique())
     check(len(found) == 1, f"rows of profiles {found} cannot stand in one table; select one")
     return found[0]
@@ -255,14 +256,14 @@ def difference_rows(
     out = []
     for metric in x.index.unique('metric'):
         pair = pd.DataFrame({'a': x.value[metric], 'b': y.value[metric]}).reset_index('clip')
-        for clip in (*pair['clip'].unique(), AVERAGE):
-            part = pair if clip == AVERAGE else pair[pair['clip'] == clip]
+        means = (pair.a - pair.b).groupby(pair['clip']).mean()
+        for clip, part in [*pair.groupby('clip', sort=False), (AVERAGE, pair)]:
             groups = {'groups': part['clip'].to_numpy()} if clip == AVERAGE else {}
             values = part.a.to_numpy(), part.b.to_numpy()
             low, high = interval(*values, **groups)[1:] if interval else (np.nan, np.nan)
-            value = (part.a - part.b).groupby(part['clip']).mean().mean()
             out.append({**head, 'clip': clip, 'metric': metric, 'unit': METRICS[metric].unit,
-                        'value': value, 'low': low, 'high': high, 'n_frames': len(part)})
+                        'value': means.get(clip, means.mean()), 'low': low, 'high': high,
+                        'n_frames': len(part)})
     return pd.DataFrame(out)
 
 def _side(rows, where):

@@ -35,7 +35,8 @@ def test_wheel(copy_of_tree, tmp_path, setuptools):
     "The wheel holds every module and asset and nothing else, and works when it is installed."
     wheel, names = wheel_of(copy_of_tree, tmp_path/'wheel')
     modules = [p.name for p in (ROOT/'seem_nbdev').glob('*.py')]
-    assets = [p for kind in ('csv', 'toml', 'safetensors') for p in (ROOT/'assets').rglob(f'*.{kind}')]
+    kinds = ('.csv', '.toml', '.safetensors')
+    assets = [p for p in (ROOT/'assets').rglob('*') if p.suffix in kinds]
     expected = modules + ['assets/__init__.py'] + [p.relative_to(ROOT).as_posix() for p in assets]
     assert names == sorted(f'seem_nbdev/{o}' for o in expected)
     assert {'core.py', '_modidx.py', 'assets/published.csv'} <= set(expected)
