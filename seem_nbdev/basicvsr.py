@@ -4,14 +4,15 @@
 
 # %% ../nbs/08_basicvsr.ipynb #27d0dba9
 from __future__ import annotations
-import torch, torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 from .core import check
 from .layers import SPyNet, Upsampler, check_lqs, flow_warp, lrelu, residual_blocks
-from .seem import SAMRepresentation, SEEM, SEEMConfig, check_masks
+from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
 
 # %% auto #0
-__all__ = ['Trunk', 'seem_modules', 'frame_representations', 'compute_flows', 'propagate', 'BasicVSR']
+__all__ = ['Trunk', 'seem_modules', 'frame_representations', 'compute_flows', 'flow_smoothness', 'flow_loss', 'propagate',
+           'BasicVSR']
 
 # %% ../nbs/08_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
@@ -21,8 +22,9 @@ class Trunk(nn.Module):
         num_blocks:int=30,   # residual blocks
     ):
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(3+mid_channels, mid_channels, 3, padding=1), nn.LeakyReLU(0.1),
-                                  residual_blocks(num_blocks, mid_channels))
+        conv = nn.Conv2d(3+mid_channels, mid_channels, 3, padding=1)
+        blocks = residual_blocks(num_blocks, mid_channels)
+        self.main = nn.Sequential(conv, nn.LeakyReLU(0.1), blocks)
 
     def psi(self, x): return self.main[1](self.main[0](x))
     def ref(self, x): return self.main[2](x)
@@ -32,7 +34,7 @@ class Trunk(nn.Module):
 def seem_modules(
     mid_channels:int, # d
     config:SEEMConfig,
-)->nn.ModuleDict:     # 'rep' and, per branch, '<branch>_warped' (Eq. 13) and '<branch>_refined' (Eq. 14)
+)->nn.ModuleDict: # 'rep'; per branch '<branch>_warped' (Eq. 13) and '<branch>_refined' (Eq. 14)
     "The SEEM parts of a BasicVSR."
     branches = ('backward', 'forward') if config.branches == 'both' else (config.branches,)
     places = [f'{branch}_{place}' for branch in branches for place in ('warped', 'refined')]
@@ -46,17 +48,19 @@ def frame_representations(
     masks:Tensor|None,  # (n,t,64,h,w)
 )->list:                # t times (n,d,h,w)
     "R_sam of every frame (Eq. 1)."
-    check(masks is not None, "this network has SEEM and needs masks (n,t,64,h,w); no prior means zeros, given explicitly")
+    check(masks is not None, "this network has SEEM and needs masks (n,t,64,h,w); "
+          "no prior means zeros, given explicitly")
+    expected = (*lqs.shape[:2], seem['rep'].num_masks, *lqs.shape[3:])
     check(masks.ndim == 5 and masks.shape[:2] == lqs.shape[:2],
-          f"masks are {tuple(masks.shape)}, expected {(*lqs.shape[:2], seem['rep'].num_masks, *lqs.shape[3:])}")
+          f"masks are {tuple(masks.shape)}, expected {expected}")
     return [seem['rep'](lq, m) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
 
 # %% ../nbs/08_basicvsr.ipynb #f3ec1c1e
 def compute_flows(
     spynet:SPyNet,
-    lqs:Tensor, # (n,t,3,h,w)
+    lqs:Tensor,   # (n,t,3,h,w)
     batch:int=16, # pairs at a time when no gradient is kept
-)->tuple:       # flows_forward, flows_backward: (n,t-1,2,h,w), from each frame to the previous, to the next
+)->tuple: # flows_forward (each frame to the previous), flows_backward (to the next): (n,t-1,2,h,w)
     "Optical flow between neighbouring frames, both ways (Eq. 11)."
     n, t, c, h, w = lqs.shape
     if t == 1: return (lqs.new_zeros(n, 0, 2, h, w),)*2
@@ -65,6 +69,28 @@ def compute_flows(
     if torch.is_grad_enabled(): batch = len(ref)
     flows = torch.cat([spynet(r, s) for r, s in zip(ref.split(batch), supp.split(batch))])
     return tuple(flow.unflatten(0, (n, t-1)) for flow in flows.chunk(2))
+
+# %% ../nbs/08_basicvsr.ipynb #49effaf0
+def flow_smoothness(
+    flow:Tensor, # (n,2,h,w) in pixels
+    ref:Tensor,  # (n,3,h,w) RGB in [0,1], the frame it starts from
+)->Tensor:       # a scalar, 0 for a constant flow
+    "Mean change of a flow from pixel to pixel; changes at edges of the frame count little."
+    def change(x, dim): return x.diff(dim=dim).abs().mean(1, keepdim=True)
+    return sum((change(flow, d)*torch.exp(-20*change(ref, d))).mean() for d in (2, 3))
+
+# %% ../nbs/08_basicvsr.ipynb #a0d1d1c8
+def flow_loss(
+    spynet:SPyNet,
+    ref:Tensor,  # (n,3,h,w) RGB in [0,1]
+    supp:Tensor, # (n,3,h,w) its neighbour
+    smooth:float=0.05, # weight of the smoothness
+)->Tensor:       # a scalar
+    "Photometric loss of the flow plus its edge-aware smoothness."
+    flow = spynet(ref, supp).float()
+    warped = flow_warp(supp, flow.permute(0, 2, 3, 1), 'border')
+    photometric = ((warped - ref).square() + 1e-6).sqrt().mean()
+    return photometric + smooth*flow_smoothness(flow, ref)
 
 # %% ../nbs/08_basicvsr.ipynb #2c3e4ce2
 def propagate(
@@ -88,34 +114,38 @@ def propagate(
 
 # %% ../nbs/08_basicvsr.ipynb #6acbe7d9
 class BasicVSR(Upsampler):
-    "BasicVSR, x4, with SEEM where `seem` is given."
+    "BasicVSR, x4, with SEEM where `seem` asks for it."
     def __init__(self,
         mid_channels:int=64, # width of the features, d
         num_blocks:int=30,   # residual blocks per direction
         hr_channels:int=64,  # width at full resolution
-        seem:SEEMConfig|None=None, # None: the plain network
+        seem:SEEMConfig|bool|None=None, # None or False: the plain network; True: the defaults
     ):
         super().__init__(mid_channels, hr_channels)
-        check(seem is None or isinstance(seem, SEEMConfig), f"seem is {seem!r}, expected None or a SEEMConfig")
+        seem = seem_config(seem)
         self.mid_channels = mid_channels
         self.spynet = SPyNet()
-        self.backward_trunk, self.forward_trunk = Trunk(mid_channels, num_blocks), Trunk(mid_channels, num_blocks)
+        self.backward_trunk = Trunk(mid_channels, num_blocks)
+        self.forward_trunk = Trunk(mid_channels, num_blocks)
         self.fusion = nn.Conv2d(2*mid_channels, mid_channels, 1)
         self.seem = seem_modules(mid_channels, seem) if seem else None
 
     def forward(self,
         lqs:Tensor, # (n,t,3,h,w) RGB in [0,1], any size
-        masks:Tensor|None=None, # (n,t,64,h,w) bool, uint8 or float; needed exactly if the network has SEEM
+        masks:Tensor|None=None, # (n,t,64,h,w) bool, uint8 or float; exactly if there is SEEM
     )->Tensor:      # (n,t,3,4h,4w), not clamped
         "Super-resolve every frame of every clip."
         check_lqs(lqs)
-        check(self.seem is not None or masks is None, "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+        check(self.seem is not None or masks is None,
+              "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
         reps = frame_representations(self.seem, lqs, masks) if self.seem else None
-        flows_forward, flows_backward = (flow.unbind(1) for flow in compute_flows(self.spynet, lqs))
+        flows_forward, flows_backward = (f.unbind(1) for f in compute_flows(self.spynet, lqs))
         frames = lqs.unbind(1)
-        feats_backward = list(self.branch('backward', frames[::-1], flows_backward[::-1], reps and reps[::-1]))[::-1]
+        reverse = frames[::-1], flows_backward[::-1], reps and reps[::-1]
+        feats_backward = list(self.branch('backward', *reverse))[::-1]
         feats_forward = self.branch('forward', frames, flows_forward, reps)
-        return torch.stack([self.reconstruct(*x) for x in zip(frames, feats_backward, feats_forward)], 1)
+        feats = zip(frames, feats_backward, feats_forward)
+        return torch.stack([self.reconstruct(*x) for x in feats], 1)
 
     def branch(self, name, lqs, flows, reps):
         "Features of one direction, in its order of frames."

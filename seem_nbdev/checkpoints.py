@@ -15,8 +15,8 @@ from torch import nn
 from .core import SeemError, asset, atomic_path, check, one_of, weights_dir
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAP', 'Checkpoint', 'missing_checkpoints', 'sha256', 'read_state', 'reference_names', 'load',
-           'load_state', 'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAP', 'Checkpoint', 'missing_checkpoints', 'sha256', 'read_state', 'reference_names', 'load_state',
+           'load', 'save']
 
 # %% ../nbs/10_checkpoints.ipynb #db50aead
 @dataclass(frozen=True)
@@ -37,27 +37,61 @@ class Checkpoint:
         found = weights_dir() and weights_dir()/self.file
         return found if found and found.is_file() else None
 
-# %% ../nbs/10_checkpoints.ipynb #30df6f14
-_mm = 'https://download.openmmlab.com/mmediting/restorers/basicvsr/'
-_sam = 'https://dl.fbaipublicfiles.com/segment_anything/'
-_edvr = 'https://github.com/xinntao/EDVR/releases/download/v2.0.0/'
-_published = lambda arch, base, file, sha, licence, data: Checkpoint(file, sha, arch, base + file, licence, data)
-_mine = lambda arch, name: Checkpoint(f'{name}.safetensors', '', arch, "your own training from the published backbone: see nbs/11_train.ipynb", 'yours', 'REDS')
-_ours = lambda arch, name: Checkpoint(f'weights/demo/{name}.safetensors', '', arch, 'shipped', 'Apache-2.0', 'DAVIS, Big Buck Bunny')
+# %% ../nbs/10_checkpoints.ipynb #9675e477
+def _published(base, file, sha256, arch, trained_on, licence='Apache-2.0'):
+    "A file below the address `base`."
+    return Checkpoint(file, sha256, arch, base + file, licence, trained_on)
 
-CHECKPOINTS = MappingProxyType({
-    'basicvsr_reds4': _published('basicvsr', _mm, 'basicvsr_reds4_20120409-0e599677.pth', '0e599677', 'Apache-2.0', 'REDS'),
-    'basicvsr_vimeo90k_bi': _published('basicvsr', _mm, 'basicvsr_vimeo90k_bi_20210409-d2d8f760.pth', 'd2d8f760', 'Apache-2.0', 'Vimeo-90K'),
-    'spynet': _published('spynet', _mm, 'spynet_20210409-c6c1bd09.pth', 'c6c1bd09', 'non-commercial', 'Sintel'),
-    'edvr_m_reds': Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921', 'edvr',
-                              'https://drive.google.com/uc?id=1dd6aFj-5w2v08VJTq5mS9OFsD-wALYD6', 'Apache-2.0', 'REDS'),
-    'edvr_l_vimeo90k': _published('edvr', _edvr, 'EDVR_L_x4_SR_Vimeo90K_official-162b54e4.pth', '162b54e4', 'Apache-2.0', 'Vimeo-90K'),
-    'sam_vit_h': _published('sam', _sam, 'sam_vit_h_4b8939.pth', 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e', 'Apache-2.0', 'SA-1B'),
-    'sam_vit_l': _published('sam', _sam, 'sam_vit_l_0b3195.pth', '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622', 'Apache-2.0', 'SA-1B'),
-    'sam_vit_b': _published('sam', _sam, 'sam_vit_b_01ec64.pth', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912', 'Apache-2.0', 'SA-1B'),
-    **{f'{name}{kind}': _mine(arch, f'{name}{kind}') for arch, name in (('edvr', 'edvr_m_reds'), ('basicvsr', 'basicvsr_reds4')) for kind in ('_control', '_seem')},
-    **{f'demo_{arch}{kind}': _ours(arch, f'{arch}{kind}') for arch in ('edvr', 'basicvsr') for kind in ('', '_control', '_seem')},
-})
+_mm = 'https://download.openmmlab.com/mmediting/restorers/basicvsr/'
+_BASICVSR = dict(
+    basicvsr_reds4=_published(_mm, 'basicvsr_reds4_20120409-0e599677.pth', '0e599677',
+                              'basicvsr', 'REDS'),
+    basicvsr_vimeo90k_bi=_published(_mm, 'basicvsr_vimeo90k_bi_20210409-d2d8f760.pth', 'd2d8f760',
+                                    'basicvsr', 'Vimeo-90K'),
+    spynet=_published(_mm, 'spynet_20210409-c6c1bd09.pth', 'c6c1bd09',
+                      'spynet', 'Sintel', 'non-commercial'),
+)
+
+# %% ../nbs/10_checkpoints.ipynb #3505a2f2
+_drive = 'https://drive.google.com/uc?id=1dd6aFj-5w2v08VJTq5mS9OFsD-wALYD6'
+_edvr = 'https://github.com/xinntao/EDVR/releases/download/v2.0.0/'
+_EDVR = dict(
+    edvr_m_reds=Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921',
+                           'edvr', _drive, 'Apache-2.0', 'REDS'),
+    edvr_l_vimeo90k=_published(_edvr, 'EDVR_L_x4_SR_Vimeo90K_official-162b54e4.pth', '162b54e4',
+                               'edvr', 'Vimeo-90K'),
+)
+
+# %% ../nbs/10_checkpoints.ipynb #c7469708
+_sam = 'https://dl.fbaipublicfiles.com/segment_anything/'
+_SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 'SA-1B')
+        for size, tag, sha256 in (
+    ('vit_h', '4b8939', 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
+    ('vit_l', '0b3195', '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
+    ('vit_b', '01ec64', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
+)}
+
+# %% ../nbs/10_checkpoints.ipynb #8163c8a5
+def _shipped(name, arch):
+    "A small network of this package."
+    return Checkpoint(f'weights/demo/{name}.safetensors', '', arch, 'shipped', 'Apache-2.0',
+                      'DAVIS, Big Buck Bunny')
+
+_SHIPPED = {f'demo_{arch}{kind}': _shipped(f'{arch}{kind}', arch)
+            for arch in ('edvr', 'basicvsr') for kind in ('', '_control', '_seem')}
+
+# %% ../nbs/10_checkpoints.ipynb #a455f3cb
+def _yours(name, arch):
+    "A network that the user trains."
+    source = "your own training from the published backbone: see nbs/11_train.ipynb"
+    return Checkpoint(f'{name}.safetensors', '', arch, source, 'yours', 'REDS')
+
+_YOURS = {f'{name}{kind}': _yours(f'{name}{kind}', arch)
+          for arch, name in (('edvr', 'edvr_m_reds'), ('basicvsr', 'basicvsr_reds4'))
+          for kind in ('_control', '_seem')}
+
+# %% ../nbs/10_checkpoints.ipynb #2beb5bcd
+CHECKPOINTS = MappingProxyType(_BASICVSR | _EDVR | _SAM | _YOURS | _SHIPPED)
 
 # %% ../nbs/10_checkpoints.ipynb #4fc9fce5
 def missing_checkpoints(
@@ -67,8 +101,9 @@ def missing_checkpoints(
     home = weights_dir() or '$SEEM_WEIGHTS (not set)'
     wanted = [CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names]
     absent = [c for c in wanted if c.path() is None]
-    return [f"{c.file}: from {c.source} into {home}" if c.source != 'shipped' else
-            f"{c.file}: shipped with the package, but not found; install seem_nbdev again" for c in absent]
+    again = "shipped with the package, but not found; install seem_nbdev again"
+    return [f"{c.file}: {again if c.source == 'shipped' else f'from {c.source} into {home}'}"
+            for c in absent]
 
 # %% ../nbs/10_checkpoints.ipynb #d14fd4bd
 def sha256(
@@ -78,19 +113,31 @@ def sha256(
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/10_checkpoints.ipynb #856fe646
+def _read(path:Path):
+    "What a file of weights holds, or an error that names it."
+    damage = (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError)
+    try:
+        if path.suffix == '.safetensors': return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except damage as e:
+        why = str(e).splitlines()[0]
+        raise SeemError(f"{path} cannot be read as weights: {why}") from None
+
+# %% ../nbs/10_checkpoints.ipynb #45b31884
 def read_state(
     path, # .safetensors, or .pth as torch.save writes it
 )->dict:  # parameter name -> tensor
     "The weights in a file."
     path = Path(path)
-    check(path.is_file(), f"{path} is not a file; give a checkpoint's path or one of {', '.join(CHECKPOINTS)}")
-    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as e:
-        raise SeemError(f"{path} cannot be read as weights: {str(e).splitlines()[0]}") from None
+    check(path.is_file(), f"{path} is not a file; "
+                          f"give a checkpoint's path or one of {', '.join(CHECKPOINTS)}")
+    state = _read(path)
     for key in ('params_ema', 'params', 'state_dict'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
-    check(isinstance(state, dict) and state and all(isinstance(v, torch.Tensor) for v in state.values()),
-          f"{path} holds no weights: expected a dictionary of tensors, flat or under params, params_ema or state_dict")
+    ok = isinstance(state, dict) and state
+    check(ok and all(isinstance(v, torch.Tensor) for v in state.values()),
+          f"{path} holds no weights: expected a dictionary of tensors, "
+          "flat or under params, params_ema or state_dict")
     return state
 
 # %% ../nbs/10_checkpoints.ipynb #d8d22bff
@@ -98,7 +145,8 @@ KEY_MAP = (
     (r'^generator\.', ''),
     (r'^(backward|forward)_resblocks\.', r'\1_trunk.'),
     (r'^upsample([12])\.upsample_conv\.', r'upconv\1.'),
-    (r'basic_module\.(\d)\.basic_module\.(\d)\.conv\.', lambda m: f'basic_module.{m[1]}.basic_module.{2*int(m[2])}.'),
+    (r'basic_module\.(\d)\.basic_module\.(\d)\.conv\.',
+     lambda m: f'basic_module.{m[1]}.basic_module.{2*int(m[2])}.'),
 )
 
 def reference_names(
@@ -110,21 +158,26 @@ def reference_names(
         return key
     return {rename(k): v for k, v in state.items() if k != 'step_counter'}
 
-# %% ../nbs/10_checkpoints.ipynb #00e1ecf4
-def load(
-    name_or_path,    # a name in `CHECKPOINTS`, or a file
-    model:nn.Module, # filled in place
-)->nn.Module:        # `model`
-    "Fill `model` with weights, strictly."
-    path = name_or_path
-    if str(name_or_path) in CHECKPOINTS:
-        path = CHECKPOINTS[str(name_or_path)].path()
-        check(path is not None, f"checkpoint {name_or_path!r} is not here: {'; '.join(missing_checkpoints([name_or_path]))}")
-    return load_state(reference_names(read_state(path)), model, str(path))
-
-# %% ../nbs/10_checkpoints.ipynb #3c4d52eb
+# %% ../nbs/10_checkpoints.ipynb #158a89c8
 _constants = ('mean', 'std')  # SPyNet's normalisation: some files leave it out
 
+def _expected(state:dict, own:dict)->set:
+    "The names in `own`, a model's state, that `state` should hold."
+    keys = {k for k in own if k.split('.')[-1] not in _constants or k in state}
+    in_seem = {k.startswith('seem.') for k in state}
+    if len(in_seem) != 1: return keys
+    return {k for k in keys if k.startswith('seem.') in in_seem}
+
+# %% ../nbs/10_checkpoints.ipynb #00e1ecf4
+def _misfits(state:dict, own:dict)->list:
+    "Why `state` does not fit `own`, a model's state; empty when it does."
+    keys = _expected(state, own)
+    sides = dict(missing=keys - set(state), unexpected=set(state) - keys)
+    lines = [f"{side} {', '.join(sorted(names))}" for side, names in sides.items() if names]
+    return lines + [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
+                    for k in sorted(keys & set(state)) if state[k].shape != own[k].shape]
+
+# %% ../nbs/10_checkpoints.ipynb #a9b438b8
 def load_state(
     state:dict,       # reference names
     model:nn.Module,  # filled in place
@@ -132,17 +185,23 @@ def load_state(
 )->nn.Module:         # `model`
     "Fill the whole model, its backbone, or its `seem.` part, whichever `state` holds."
     own = model.state_dict()
-    ours = {k for k in own if k.split('.')[-1] not in _constants or k in state}
-    in_seem = {k.startswith('seem.') for k in state}
-    if in_seem == {True}: ours = {k for k in ours if k.startswith('seem.')}
-    if in_seem == {False}: ours = {k for k in ours if not k.startswith('seem.')}
-    wrong = {k for k in ours & set(state) if state[k].shape != own[k].shape}
-    problems = [f"missing {', '.join(sorted(ours - set(state)))}"]*bool(ours - set(state))
-    problems += [f"unexpected {', '.join(sorted(set(state) - ours))}"]*bool(set(state) - ours)
-    problems += [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in sorted(wrong)]
+    problems = _misfits(state, own)
     check(not problems, f"{name} does not fit {type(model).__name__}: {'; '.join(problems)}")
     model.load_state_dict(own | state)
     return model
+
+# %% ../nbs/10_checkpoints.ipynb #c9852925
+def load(
+    name_or_path,    # a name in `CHECKPOINTS`, or a file
+    model:nn.Module, # filled in place
+)->nn.Module:        # `model`
+    "Fill `model` with weights, strictly."
+    path, name = name_or_path, str(name_or_path)
+    if name in CHECKPOINTS:
+        path = CHECKPOINTS[name].path()
+        check(path is not None,
+              f"checkpoint {name!r} is not here: {'; '.join(missing_checkpoints([name]))}")
+    return load_state(reference_names(read_state(path)), model, str(path))
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(
@@ -155,6 +214,8 @@ def save(
     path = Path(path)
     check(path.suffix == '.safetensors', f"{path} should end in .safetensors")
     state = model.state_dict() if isinstance(model, nn.Module) else model
-    state = {k: (v.to(dtype) if v.is_floating_point() else v).detach().cpu().contiguous().clone() for k, v in state.items()}
-    with atomic_path(path) as part: save_file(state, part, {k: json.dumps(v) for k, v in metadata.items()})
+    stored = lambda v: v.to(dtype) if v.is_floating_point() else v
+    state = {k: stored(v).detach().cpu().contiguous().clone() for k, v in state.items()}
+    header = {k: json.dumps(v) for k, v in metadata.items()}
+    with atomic_path(path) as part: save_file(state, part, header)
     return path

@@ -117,9 +117,15 @@ def atomic_path(
     tmp = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield tmp
+        tmp.chmod(0o666 & ~_umask())   # some writers keep their files to themselves
         with open(tmp, 'rb') as f: os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
+
+def _umask()->int:
+    "What this process takes away from the permissions of new files."
+    os.umask(mask := os.umask(0o077))   # it can only be read by setting it
+    return mask
 
 # %% ../nbs/00_core.ipynb #5b114291
 def seed_everything(

@@ -30,7 +30,7 @@ def check_uint8(
           f"{name} is an array of {frames.dtype}, {want} of levels 0..255; round and convert it")
     check(frames.ndim >= 3 and frames.shape[-1] == 3 and frames.ndim == (ndim or frames.ndim),
           f"{name} has shape {frames.shape}, {want}; repeat a grey channel, drop an alpha channel")
-    check(frames.size > 0, f"{name} has shape {frames.shape}: no pixel in it")
+    check(frames.size > 0, f"{name} has shape {frames.shape}: no pixel in it, {want}")
     return frames
 
 # %% ../nbs/01_degradation.ipynb #c787bd9f

@@ -12,13 +12,11 @@ from tqdm import tqdm
 from .basicvsr import BasicVSR
 from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
 from .core import Profile, cache_dir, check, get_device, one_of
-from .data import Clip, get_clips, missing_data
-from .degradation import bicubic_upsample, check_uint8, to_float, to_uint8
+from .data import Clip, missing_data, to_float, to_uint8
 from .edvr import EDVR
-from .masks import MaskStore, check_masks, make_prior, sam_missing
+from .masks import MaskStore, check_frames, check_masks, make_prior
 from .metrics import frame_scores
 from .results import make_rows
-from .seem import SEEMConfig
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'VARIANTS', 'build_model', 'window_indices', 'restore', 'Variant', 'missing_files', 'check_ready',
@@ -28,13 +26,12 @@ __all__ = ['ARCHITECTURES', 'VARIANTS', 'build_model', 'window_indices', 'restor
 ARCHITECTURES = dict(edvr=EDVR, basicvsr=BasicVSR)
 
 def build_model(
-    arch:str, # 'edvr' or 'basicvsr'
+    arch:str,   # 'edvr' or 'basicvsr'
     seem=False, # False, True or a SEEMConfig
-    **size,   # keyword arguments of the network
+    **size,     # keyword arguments of the network
 )->nn.Module:
     "A network with fresh weights."
-    network = ARCHITECTURES[one_of(arch, ARCHITECTURES, 'architecture')]
-    return network(**size, seem=SEEMConfig() if seem is True else seem or None)
+    return ARCHITECTURES[one_of(arch, ARCHITECTURES, 'architecture')](**size, seem=seem)
 
 # %% ../nbs/12_evaluate.ipynb #82235479
 def window_indices(
@@ -51,6 +48,16 @@ def window_indices(
     return [inside(j) for j in range(i - n, i + n + 1)]
 
 # %% ../nbs/12_evaluate.ipynb #85c795aa
+def _restored(model, lqs, masks):
+    "The frames (3,4h,4w) of one clip (1,t,3,h,w), from the clip at once or window by window."
+    if isinstance(model, BasicVSR): yield from model(lqs, masks)[0]
+    else:
+        t = lqs.shape[1]
+        for i in range(t):
+            window = lqs[:, window_indices(i, t, model.num_frames)]
+            yield model(window, None if masks is None else masks[:, i])[0]
+
+# %% ../nbs/12_evaluate.ipynb #071b0154
 def restore(
     model:nn.Module,  # EDVR or BasicVSR
     lq:np.ndarray,    # (t,h,w,3) uint8 RGB
@@ -58,20 +65,13 @@ def restore(
     device=None,      # None: where the network is
 )->np.ndarray:        # (t,4h,4w,3) uint8 RGB
     "Super-resolve a clip."
-    check_uint8(lq, 'lq', ndim=4)
-    if masks is not None: check_masks(masks, lq.shape)
+    check_frames(lq, 'lq')
+    if masks is not None: masks = torch.from_numpy(check_masks(masks, lq.shape))[None]
     device = next(model.parameters()).device if device is None else device
-    lqs = to_float(lq).to(device)[None]                                    # (1,t,3,h,w)
-    masks = None if masks is None else torch.from_numpy(masks).to(device)[None]
+    lqs = to_float(lq)[None].to(device)                        # (1,t,3,h,w)
+    if masks is not None: masks = masks.to(device)             # (1,t,64,h,w)
     with torch.inference_mode():
-        if isinstance(model, BasicVSR): return np.concatenate([to_uint8(sr[None]) for sr in model(lqs, masks)[0]])
-        return np.concatenate([to_uint8(sr) for sr in _windows(model, lqs, masks)])
-
-def _windows(model, lqs, masks):
-    "Centre frames of every window of a clip, one at a time: (1,3,4h,4w)."
-    t = lqs.shape[1]
-    for i in range(t):
-        yield model(lqs[:, window_indices(i, t, model.num_frames)], None if masks is None else masks[:, i])
+        return np.stack([to_uint8(sr) for sr in _restored(model, lqs, masks)])
 
 # %% ../nbs/12_evaluate.ipynb #1a187dcb
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Variant:
         if profile.weights == 'shipped': return f'demo_{self.arch}{kind}'
         return {'edvr': 'edvr_m_reds', 'basicvsr': 'basicvsr_reds4'}[self.arch] + kind
 
-VARIANTS = tuple(Variant(arch, seem) for arch in ARCHITECTURES for seem in ('none', 'control', 'full'))
+# %% ../nbs/12_evaluate.ipynb #2bf687a0
+VARIANTS = tuple(Variant(arch, seem) for arch in ARCHITECTURES
+                 for seem in ('none', 'control', 'full'))
 
 # %% ../nbs/12_evaluate.ipynb #69ca25df
 def missing_files(
@@ -104,16 +106,19 @@ def missing_files(
 )->list: # one line per missing file; empty when the run can start
     "What `profile` still needs, from where, and where to put it."
     lines = missing_data(profile.dataset)
-    if profile.prior == 'sam': lines += sam_missing()
-    if profile.weights != 'train': lines += missing_checkpoints([v.checkpoint(profile) for v in VARIANTS])
+    if profile.prior == 'sam': lines += missing_checkpoints(['sam_vit_h'])
+    if profile.weights != 'train':
+        lines += missing_checkpoints([v.checkpoint(profile) for v in VARIANTS])
     return lines
 
+# %% ../nbs/12_evaluate.ipynb #9f8f42a3
 def check_ready(
     profile:Profile,
 ):
     "Stop with one message that names every missing file."
     lines = missing_files(profile)
-    check(not lines, '\n- '.join([f"profile {profile.name!r} cannot run yet; {len(lines)} things are missing:", *lines]))
+    head = f"profile {profile.name!r} cannot run yet; {len(lines)} things are missing:"
+    check(not lines, '\n- '.join([head, *lines]))
 
 # %% ../nbs/12_evaluate.ipynb #c590e0fb
 def load_variants(
@@ -137,16 +142,17 @@ def clip_masks(
     "Masks of every clip."
     prior = make_prior(prior) if isinstance(prior, str) else prior
     store = MaskStore(path or cache_dir()/'masks')
-    return {c.name: store.get(c.name, c.lq, prior) for c in tqdm(clips, f'{prior.name} masks', leave=False)}
+    bar = tqdm(clips, f'{prior.name} masks', leave=False)
+    return {c.name: store.get(c.name, c.lq, prior) for c in bar}
 
 # %% ../nbs/12_evaluate.ipynb #51b0b42f
 def evaluate(
-    method,           # clip -> (t,4h,4w,3) uint8
-    clips:list[Clip], # with ground truth
+    method,            # clip -> (t,4h,4w,3) uint8
+    clips:list[Clip],  # with ground truth
     channel:str='rgb', # 'rgb' or 'y'
-    desc:str='',      # shown on the progress bar
-    **context,        # of `results.make_rows`: model, profile, dataset, degradation, ...
-)->tuple:             # frame rows, {clip name: middle frame of the result}
+    desc:str='',       # shown on the progress bar
+    **context,         # of `results.make_rows`: model, profile, dataset, degradation, ...
+)->tuple:              # frame rows, {clip name: middle frame of the result}
     "Restore every clip and score every frame."
     rows, middle = [], {}
     for clip in (bar := tqdm(clips, desc, leave=True, unit='clip')):
@@ -154,34 +160,42 @@ def evaluate(
         bar.set_postfix_str(clip.name)
         start = time.perf_counter()
         sr = method(clip)
-        seconds = time.perf_counter() - start
-        rows.append(make_rows(frame_scores(sr, clip.gt, channel), clip=clip.name, channel=channel, seconds=seconds, **context))
+        about = dict(clip=clip.name, channel=channel, seconds=time.perf_counter() - start)
+        rows.append(make_rows(frame_scores(sr, clip.gt, channel), **about, **context))
         middle[clip.name] = sr[len(sr)//2]
     return pd.concat(rows, ignore_index=True), middle
 
 # %% ../nbs/12_evaluate.ipynb #78e2e0cc
-def compare(
-    profile:Profile,
-    networks:dict,    # Variant -> (network, checksum), from `load_variants`
-    clips:list[Clip],
-    masks:dict,       # clip name -> (t,64,h,w) bool
-    channel:str='rgb', # 'rgb' or 'y'
-    **context,        # of `results.make_rows`: table, seed, ...
-)->tuple:             # rows, {method: {clip: middle frame}}
-    "Score bicubic interpolation and every network."
-    context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
-    rows, frames = evaluate(lambda clip: bicubic_upsample(clip.lq), clips, channel, 'Bicubic', model='Bicubic', device='cpu', **context)
-    rows, frames = [rows], {'Bicubic': frames}
-    for variant, (model, checkpoint) in networks.items():
-        own = dict(model=variant.model, seem=variant.seem, prior=profile.prior if variant.has_seem else 'none',
-                   checkpoint=checkpoint, device=_device_name(model))
-        method = lambda clip: restore(model, clip.lq, masks[clip.name] if variant.has_seem else None)
-        name = f'{variant.model} {variant.seem}'
-        found, frames[variant] = evaluate(method, clips, channel, name, **context, **own)
-        size = make_rows({'parameters': sum(p.numel() for p in model.parameters())}, channel=channel, **context, **own)
-        rows += [found, size]
-    return pd.concat(rows, ignore_index=True), frames
-
 def _device_name(model):
     device = next(model.parameters()).device
-    return torch.cuda.get_device_name(device) if device.type == 'cuda' else f'cpu, {torch.get_num_threads()} threads'
+    if device.type == 'cuda': return torch.cuda.get_device_name(device)
+    return f'cpu, {torch.get_num_threads()} threads'
+
+def _about(variant, model, checkpoint, profile):
+    "The columns of its rows that say which network was measured."
+    return dict(model=variant.model, seem=variant.seem, checkpoint=checkpoint,
+                prior=profile.prior if variant.has_seem else 'none', device=_device_name(model))
+
+# %% ../nbs/12_evaluate.ipynb #cfd2a970
+def compare(
+    profile:Profile,
+    networks:dict,     # Variant -> (network, checksum), from `load_variants`
+    clips:list[Clip],
+    masks:dict,        # clip name -> (t,64,h,w) bool
+    channel:str='rgb', # 'rgb' or 'y'
+    **context,         # of `results.make_rows`: table, seed, ...
+)->tuple:              # rows, {method: {clip: middle frame}}
+    "Score bicubic interpolation and every network."
+    context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
+    about = context | dict(model='Bicubic', device='cpu')
+    rows, frames = evaluate(Clip.bicubic, clips, channel, 'Bicubic', **about)
+    rows, frames = [rows], {'Bicubic': frames}
+    for variant, (model, checkpoint) in networks.items():
+        prior = lambda clip: masks[clip.name] if variant.has_seem else None
+        method = lambda clip: restore(model, clip.lq, prior(clip))
+        about = context | _about(variant, model, checkpoint, profile)
+        desc = f'{variant.model} {variant.seem}'
+        found, frames[variant] = evaluate(method, clips, channel, desc, **about)
+        parameters = sum(p.numel() for p in model.parameters())
+        rows += [found, make_rows(dict(parameters=parameters), channel=channel, **about)]
+    return pd.concat(rows, ignore_index=True), frames

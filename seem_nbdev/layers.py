@@ -6,7 +6,7 @@
 from __future__ import annotations
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import SeemError, check
+from .core import check
 
 # %% auto #0
 __all__ = ['check_lqs', 'check_range', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks', 'lrelu', 'Upsampler',
@@ -18,7 +18,8 @@ def check_lqs(
 ):
     "Check shape, type and range of a batch of low-resolution clips."
     check(isinstance(lqs, Tensor) and lqs.ndim == 5 and lqs.shape[2] == 3 and 0 not in lqs.shape,
-          f"frames are {_what(lqs)}, expected a tensor (n,t,3,h,w): clips, frames, RGB, height, width")
+          f"frames are {_what(lqs)}, "
+          "expected a tensor (n,t,3,h,w): clips, frames, RGB, height, width")
     check_range(lqs)
 
 def _what(x): return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, 'shape') else type(x).__name__
@@ -28,7 +29,8 @@ def check_range(
     img:Tensor, # any shape
 ):
     "Check that `img` is floating point, free of NaN and in [0,1]."
-    check(img.is_floating_point(), f"frames are {img.dtype}, expected floating point in [0,1]; divide 8-bit frames by 255")
+    check(img.is_floating_point(), f"frames are {img.dtype}, "
+          "expected floating point in [0,1]; divide 8-bit frames by 255")
     if torch.compiler.is_compiling(): return
     lo, hi = (v.item() for v in img.detach().aminmax())
     check(lo >= -1e-3 and hi <= 1 + 1e-3,
@@ -42,10 +44,12 @@ def flow_warp(
 )->Tensor:       # (n,c,h,w)
     "Warp `x` by `flow` with bilinear sampling (Eq. 11)."
     n, _, h, w = x.shape
-    check(flow.shape == (n, h, w, 2), f"flow is {tuple(flow.shape)}, expected {(n, h, w, 2)} for features {tuple(x.shape)}")
-    ys, xs = torch.arange(h, device=x.device), torch.arange(w, device=x.device)
-    grid = torch.stack((xs[None, :] + flow[..., 0].float(), ys[:, None] + flow[..., 1].float()), -1)  # (n,h,w,2) in pixels
-    grid = 2*grid/grid.new_tensor([max(w-1, 1), max(h-1, 1)]) - 1                                     # in [-1,1]
+    check(flow.shape == (n, h, w, 2),
+          f"flow is {tuple(flow.shape)}, expected {(n, h, w, 2)} for features {tuple(x.shape)}")
+    ys, xs = torch.arange(h, device=x.device)[:, None], torch.arange(w, device=x.device)
+    dx, dy = flow.float().unbind(-1)
+    grid = torch.stack((xs + dx, ys + dy), -1)                    # (n,h,w,2) in pixels
+    grid = 2*grid/grid.new_tensor([max(w-1, 1), max(h-1, 1)]) - 1 # in [-1,1]
     return F.grid_sample(x.float(), grid, padding_mode=padding_mode, align_corners=True).to(x.dtype)
 
 # %% ../nbs/03_layers.ipynb #d9ad8699
@@ -117,12 +121,13 @@ def pad_to_multiple(
     h, w = x.shape[-2:]
     pad = (0, -w % multiple, 0, -h % multiple)
     if not any(pad): return x
-    if mode == 'constant': return F.pad(x, pad)
-    return F.pad(x.flatten(0, -4), pad, mode=mode).unflatten(0, x.shape[:-3]) if x.ndim > 4 else F.pad(x, pad, mode=mode)
+    if mode == 'constant' or x.ndim <= 4: return F.pad(x, pad, mode=mode)
+    n = x.shape[:-3]   # torch repeats edges of (n,c,h,w) only, so the leading axes become one
+    return F.pad(x.flatten(0, -4), pad, mode=mode).unflatten(0, n)
 
 # %% ../nbs/03_layers.ipynb #23f2961f
 class SPyNetLevel(nn.Module):
-    "One pyramid level: (n,8,h,w) reference, warped neighbour and flow -> (n,2,h,w) what the flow still lacks."
+    "A pyramid level: (n,8,h,w) reference, warped neighbour, flow -> (n,2,h,w) what the flow lacks."
     def __init__(self):
         super().__init__()
         widths = [8, 32, 64, 32, 16, 2]
@@ -154,7 +159,8 @@ class SPyNet(nn.Module):
 
     def pyramid_flow(self, ref, supp):
         "Flow between frames whose sides are multiples of 32."
-        refs, supps = (image_pyramid((x - self.mean)/self.std, self.num_levels) for x in (ref, supp))
+        refs, supps = (image_pyramid((x - self.mean)/self.std, self.num_levels)
+                       for x in (ref, supp))
         n, _, h, w = refs[0].shape
         flow = ref.new_zeros(n, 2, h, w)
         for level, ref, supp in zip(self.basic_module, refs, supps):
@@ -168,10 +174,10 @@ class SPyNet(nn.Module):
         supp:Tensor, # (n,3,h,w) its neighbour
     )->Tensor:       # (n,2,h,w) in pixels, (dx,dy)
         "Flow from `ref` to `supp`; any size, raised to a multiple of 32, at least 64, inside."
-        check(ref.shape == supp.shape and ref.ndim == 4 and ref.shape[1] == 3,
-              f"frames are {tuple(ref.shape)} and {tuple(supp.shape)}, expected two equal (n,3,h,w)")
+        check(ref.shape == supp.shape and ref.ndim == 4 and ref.shape[1] == 3, "frames are "
+              f"{tuple(ref.shape)} and {tuple(supp.shape)}, expected two equal (n,3,h,w)")
+        def resize(x, size): return F.interpolate(x, size, mode='bilinear', align_corners=False)
         h, w = ref.shape[2:]
         size = max(64, 32*-(-h//32)), max(64, 32*-(-w//32))
-        ref, supp = (F.interpolate(x, size, mode='bilinear', align_corners=False) for x in (ref, supp))
-        flow = F.interpolate(self.pyramid_flow(ref, supp), (h, w), mode='bilinear', align_corners=False)
+        flow = resize(self.pyramid_flow(resize(ref, size), resize(supp, size)), (h, w))
         return flow*flow.new_tensor([w/size[1], h/size[0]]).view(1, 2, 1, 1)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/04_masks.ipynb #e86aec81
 from __future__ import annotations
-import hashlib, importlib, importlib.util, json, re, warnings, zipfile, zlib
+import hashlib, importlib, json, re, warnings, zipfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,12 +13,12 @@ import numpy as np, skimage
 from PIL import Image
 from skimage.segmentation import slic
 from tqdm import tqdm
-from .core import atomic_path, check, one_of, weights_dir
+from .core import atomic_path, check, one_of
 
 # %% auto #0
-__all__ = ['NUM_MASKS', 'SAM_CHECKPOINT', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes',
-           'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'ShuffledPrior', 'sam_missing',
-           'make_prior', 'fingerprint', 'write_masks', 'read_masks', 'MaskStore']
+__all__ = ['NUM_MASKS', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes', 'SuperpixelPrior',
+           'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'ShuffledPrior', 'make_prior', 'fingerprint',
+           'write_masks', 'read_masks', 'MaskStore']
 
 # %% ../nbs/04_masks.ipynb #042b5e8b
 NUM_MASKS = 64 # C of section 3.2: SAM's 8x8 point grid gives at most 64 masks
@@ -188,34 +188,9 @@ class ShuffledPrior:
         return np.roll(self.prior(frames), len(frames)//2, axis=0)[..., ::-1].copy()
 
 # %% ../nbs/04_masks.ipynb #37610b0b
-SAM_CHECKPOINT = MappingProxyType(dict(file='sam_vit_h_4b8939.pth',
-    url='https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth',
-    sha256='a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'))
-
-# %% ../nbs/04_masks.ipynb #c96aa060
-def sam_missing(
-    checkpoint=None, # path of SAM's weights; None: `sam_vit_h_4b8939.pth` in `$SEEM_WEIGHTS`
-)->list[str]:        # one line per missing thing; empty when SAM can run
-    "What the prior 'sam' still needs on this machine, where it comes from and where to put it."
-    home = weights_dir() or Path('$SEEM_WEIGHTS')
-    where = Path(checkpoint) if checkpoint else home/SAM_CHECKPOINT['file']
-    has = importlib.util.find_spec
-    needs = {
-        f"{where}: SAM's weights (2.6 GB), from {SAM_CHECKPOINT['url']}, "
-        f"sha256 {SAM_CHECKPOINT['sha256']}; $SEEM_WEIGHTS names their folder": where.is_file(),
-        "the package segment_anything: pip install segment-anything": has('segment_anything'),
-        "the module seem_nbdev.sam: this version does not have it yet": has('seem_nbdev.sam'),
-    }
-    return [line for line, there in needs.items() if not there]
-
-# %% ../nbs/04_masks.ipynb #265fe0d0
-def _sam_prior(checkpoint=None, **kw):
-    "Resolve `seem_nbdev.sam.SAMPrior`, or say what it needs."
-    missing = sam_missing(checkpoint)
-    check(not missing, "\n- ".join(["the prior 'sam' needs:", *missing]) +
-                       "\nwithout it, take the prior 'superpixel', which is not SAM")
-    checkpoint = checkpoint or weights_dir()/SAM_CHECKPOINT['file']
-    return importlib.import_module('seem_nbdev.sam').SAMPrior(checkpoint, **kw)
+def _sam_prior(**kw):
+    "`seem_nbdev.sam.SAMPrior`, imported when it is asked for; it says what it needs."
+    return importlib.import_module('seem_nbdev.sam').SAMPrior(**kw)
 
 PRIORS = MappingProxyType(dict(superpixel=SuperpixelPrior, none=NonePrior, files=FilesPrior,
                                shuffled=ShuffledPrior, sam=_sam_prior))

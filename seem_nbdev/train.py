@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from .basicvsr import flow_loss
 from .checkpoints import load_state, save, sha256
 from .core import Profile, check, get_device, one_of, results_dir, seed_everything
 from .data import CropDataset, embedded_clips
 from .evaluate import VARIANTS, clip_masks, load_variants
-from .layers import SPyNet, flow_warp
 
 # %% auto #0
-__all__ = ['charbonnier', 'TrainConfig', 'make_config', 'cosine', 'param_groups', 'set_learning_rates', 'forward_item',
-           'train_step', 'train', 'flow_loss', 'train_flow', 'train_variants', 'prepare_variants']
+__all__ = ['charbonnier', 'TrainConfig', 'make_config', 'cosine', 'param_groups', 'set_learning_rates', 'forward_item', 'descend',
+           'train_step', 'crop_batches', 'train', 'train_flow', 'train_variants', 'prepare_variants']
 
 # %% ../nbs/11_train.ipynb #4fec6dc4
 def charbonnier(
@@ -27,7 +27,8 @@ def charbonnier(
     eps:float=1e-12, # inside the root
 )->Tensor:     # a scalar
     "Charbonnier loss, mean over all values."
-    check(sr.shape == gt.shape, f"sr is {tuple(sr.shape)}, gt is {tuple(gt.shape)}, expected one shape")
+    check(sr.shape == gt.shape,
+          f"sr is {tuple(sr.shape)}, gt is {tuple(gt.shape)}, expected one shape")
     return ((sr - gt).square() + eps).sqrt().mean()
 
 # %% ../nbs/11_train.ipynb #3ad22f6e
@@ -60,11 +61,11 @@ def make_config(
 )->TrainConfig:
     "A `TrainConfig` from a dictionary; unknown fields and wrong types are errors."
     known = {f.name: type(f.default) for f in fields(TrainConfig)}
+    also = {float: int, tuple: list}  # what TOML writes for it
     for name, value in options.items():
-        one_of(name, known, 'option of TrainConfig')
-        fits = isinstance(value, known[name]) and not (known[name] is int and isinstance(value, bool)) \
-            or known[name] is float and type(value) is int or known[name] is tuple and isinstance(value, list)
-        check(fits, f"option {name} is {value!r}, expected {known[name].__name__}")
+        kind = known[one_of(name, known, 'option of TrainConfig')]
+        check(type(value) in (kind, also.get(kind)),
+              f"option {name} is {value!r}, expected {kind.__name__}")
     return TrainConfig(**options)
 
 # %% ../nbs/11_train.ipynb #24442f10
@@ -88,9 +89,11 @@ def param_groups(
         group = name.split('.')[0].replace('spynet', 'flow')
         groups[group if group in groups else 'backbone'].append(p)
         p.requires_grad_(group == 'seem' or not config.seem_only)
-    check(groups['seem'] or not config.seem_only, "seem_only needs a network with SEEM; build it with seem=SEEMConfig()")
+    check(groups['seem'] or not config.seem_only,
+          "seem_only needs a network with SEEM; build it with seem=True")
     start = dict(backbone=config.lr, flow=config.lr*config.flow_scale, seem=config.lr_seem)
-    return [dict(params=ps, name=g, start=start[g]) for g, ps in groups.items() if ps and (g == 'seem' or not config.seem_only)]
+    return [dict(params=ps, name=group, start=start[group]) for group, ps in groups.items()
+            if ps and (group == 'seem' or not config.seem_only)]
 
 # %% ../nbs/11_train.ipynb #8fd967b4
 def set_learning_rates(
@@ -118,25 +121,52 @@ def forward_item(
     return model(batch['lqs'], masks if has_seem else None), gt
 
 # %% ../nbs/11_train.ipynb #62574af3
+def descend(
+    loss:Tensor,  # a scalar
+    optimiser,
+    keys,         # names of the crops, for the message
+    max_norm:float=0., # clip the gradient's norm; 0: do not
+)->float:         # the loss
+    "One optimiser step down `loss`; one that is not finite stops the run and names the crops."
+    check(loss.isfinite().item(), f"the loss is {loss.item()} on crops {', '.join(keys)}; "
+          "lower the learning rate or set max_norm, and look at these crops")
+    optimiser.zero_grad()
+    loss.backward()
+    params = [p for group in optimiser.param_groups for p in group['params']]
+    if max_norm: nn.utils.clip_grad_norm_(params, max_norm)
+    optimiser.step()
+    return loss.item()
+
+# %% ../nbs/11_train.ipynb #6a274c23
 def train_step(
     model:nn.Module,
     batch:dict,      # see `forward_item`; with 'key', the names of its crops
     optimiser,
     config:TrainConfig,
 )->float:            # the loss
-    "One optimiser step; a loss that is not finite stops the run and names the crops."
-    device = batch['lqs'].device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.bf16): sr, gt = forward_item(model, batch)
-    loss = charbonnier(sr.float(), gt)
-    check(loss.isfinite().item(), f"the loss is {loss.item()} on crops {', '.join(batch.get('key', []))}; lower the learning rate "
-          "or set max_norm, and look at these crops")
-    optimiser.zero_grad()
-    loss.backward()
-    if config.max_norm: nn.utils.clip_grad_norm_((p for g in optimiser.param_groups for p in g['params']), config.max_norm)
-    optimiser.step()
-    return loss.item()
+    "One step of a super-resolution network."
+    with torch.autocast(batch['lqs'].device.type, torch.bfloat16, enabled=config.bf16):
+        sr, gt = forward_item(model, batch)
+    return descend(charbonnier(sr.float(), gt), optimiser, batch['key'], config.max_norm)
 
 # %% ../nbs/11_train.ipynb #aa1d9062
+def crop_batches(
+    dataset,            # a `CropDataset` of at least steps*batch_size items
+    config:TrainConfig,
+    device:torch.device,
+    progress:bool,      # show a bar
+):                      # yields step, batch on `device`, bar
+    "The batches of a run, in order."
+    needed = config.steps*config.batch_size
+    check(len(dataset) >= needed, f"the data set has {len(dataset)} items, {config.steps} steps of "
+          f"{config.batch_size} take {needed}; raise its length")
+    loader = DataLoader(dataset, config.batch_size, num_workers=config.num_workers)
+    bar = tqdm(zip(range(config.steps), loader), 'training', config.steps, leave=False,
+               disable=not progress, mininterval=1, unit='step')
+    for step, batch in bar:
+        yield step, {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}, bar
+
+# %% ../nbs/11_train.ipynb #0971a0e4
 def train(
     model:nn.Module,    # EDVR or BasicVSR, changed in place
     dataset,            # a `CropDataset` of at least steps*batch_size items
@@ -145,57 +175,34 @@ def train(
     progress:bool=True, # show a bar
 )->list:                # the loss of every step
     "Train `model`; two runs on one machine with one config end with the same weights."
-    check(len(dataset) >= config.steps*config.batch_size,
-          f"the data set has {len(dataset)} items, {config.steps} steps of {config.batch_size} take {config.steps*config.batch_size}; raise its length")
-    device = get_device(device) if not isinstance(device, torch.device) else device
+    device, losses = get_device(device), []
     model.to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(param_groups(model, config), lr=0., betas=config.betas)
-    loader = iter(DataLoader(dataset, config.batch_size, num_workers=config.num_workers))
-    losses = []
-    with tqdm(range(config.steps), disable=not progress, desc=type(model).__name__, mininterval=1) as bar:
-        for step in bar:
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in next(loader).items()}
-            set_learning_rates(optimiser, step, config)
-            losses.append(train_step(model, batch, optimiser, config))
-            if step % 10 == 9: bar.set_postfix(loss=f"{sum(losses[-100:])/len(losses[-100:]):.4f}")
+    for step, batch, bar in crop_batches(dataset, config, device, progress):
+        set_learning_rates(optimiser, step, config)
+        losses.append(train_step(model, batch, optimiser, config))
+        if step % 10 == 9: bar.set_postfix(loss=f"{sum(losses[-100:])/len(losses[-100:]):.4f}")
     model.requires_grad_(True).eval()
     return losses
 
 # %% ../nbs/11_train.ipynb #35daedc9
-def flow_loss(
-    spynet:SPyNet,
-    ref:Tensor,  # (n,3,h,w) RGB in [0,1]
-    supp:Tensor, # (n,3,h,w) its neighbour
-    smooth:float=0.05, # weight of the smoothness
-)->Tensor:       # a scalar
-    "Photometric loss of the flow plus its edge-aware smoothness."
-    flow = spynet(ref, supp).float()
-    warped = flow_warp(supp, flow.permute(0, 2, 3, 1), 'border')
-    photometric = ((warped - ref).square() + 1e-6).sqrt().mean()
-    edges = lambda x, dim: x.diff(dim=dim).abs().mean(1, keepdim=True)
-    return photometric + smooth*sum((edges(flow, d)*torch.exp(-20*edges(ref, d))).mean() for d in (2, 3))
-
-# %% ../nbs/11_train.ipynb #e1bc2b91
 def train_flow(
-    spynet:SPyNet,
+    spynet:nn.Module,   # a SPyNet, changed in place
     dataset,            # a `CropDataset` with num_frames >= 2
     config:TrainConfig, # uses steps, batch_size, lr, lr_min, bf16
+    device=None,        # None: a GPU if there is one
     progress:bool=True,
 )->list:                # the loss of every step
-    "Train SPyNet on nothing but video, on the CPU or wherever `spynet` is."
-    device = next(spynet.parameters()).device
-    spynet.to(memory_format=torch.channels_last).train()
+    "Train SPyNet on nothing but video."
+    device, losses = get_device(device), []
+    spynet.to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(spynet.parameters(), config.lr)
-    loader, losses = iter(DataLoader(dataset, config.batch_size, num_workers=config.num_workers)), []
-    for step in tqdm(range(config.steps), disable=not progress, desc='SPyNet', mininterval=1):
-        lqs = next(loader)['lqs'].to(device)
+    for step, batch, bar in crop_batches(dataset, config, device, progress):
         optimiser.param_groups[0]['lr'] = cosine(step, config.steps, config.lr, config.lr_min)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16): loss = flow_loss(spynet, lqs[:, 0], lqs[:, -1])
-        check(loss.isfinite().item(), f"the flow's loss is {loss.item()} at step {step}; lower the learning rate")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+        ref, supp = batch['lqs'][:, 0], batch['lqs'][:, -1]
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            loss = flow_loss(spynet, ref, supp)
+        losses.append(descend(loss, optimiser, batch['key']))
     spynet.eval()
     return losses
 
@@ -206,17 +213,19 @@ def train_variants(
     device=None,     # None: a GPU if there is one
 )->dict:             # Variant -> (network, sha256 of the file written for it)
     "Train every network of the comparison on the embedded training clip."
-    size = dict(num_frames=profile.edvr['num_frames'], patch_size=32)
-    config = TrainConfig(steps=profile.train_steps, batch_size=1, lr=1e-3, lr_seem=1e-3, seed=seed, **size)
+    size = dict(num_frames=profile.edvr['num_frames'], patch_size=16)
+    config = TrainConfig(steps=profile.train_steps, batch_size=1, lr=1e-3, lr_seem=1e-3, **size)
     clips, trained = embedded_clips('train', num_frames=6), {}
     masks = clip_masks(clips, profile.prior)
     for variant in VARIANTS:
         seed_everything(seed)
-        model = variant.build(profile)
-        if variant.seem != 'none': load_state(trained[replace(variant, seem='none')][0].state_dict(), model)
-        crops = CropDataset(clips, masks if variant.has_seem else None, **size, seed=seed, length=config.steps)
+        model, backbone = variant.build(profile), replace(variant, seem='none')
+        if variant != backbone: load_state(trained[backbone][0].state_dict(), model)
+        crops = CropDataset(clips, masks if variant.has_seem else None, **size, seed=seed,
+                            length=config.steps)
         train(model, crops, config, device)
-        path = save(model, results_dir(profile.name)/'weights'/f'{variant.checkpoint(profile)}.safetensors', torch.float32)
+        home = results_dir(profile.name)/'weights'
+        path = save(model, home/f'{variant.checkpoint(profile)}.safetensors', torch.float32)
         trained[variant] = model, sha256(path)
     return trained
 
@@ -227,4 +236,5 @@ def prepare_variants(
     device=None, # None: a GPU if there is one
 )->dict:         # Variant -> (network, sha256 of its file)
     "The networks that `profile` compares, trained here or loaded."
-    return train_variants(profile, seed, device) if profile.weights == 'train' else load_variants(profile, device)
+    if profile.weights == 'train': return train_variants(profile, seed, device)
+    return load_variants(profile, device)

@@ -1,0 +1,57 @@
+"The shipped networks: there, intact, trained as their configuration says, and better than bicubic interpolation."
+import json, tomllib
+import pytest, torch
+from seem_nbdev.checkpoints import CHECKPOINTS, read_state
+from seem_nbdev.core import asset, get_profile
+from seem_nbdev.data import get_clips
+from seem_nbdev.evaluate import VARIANTS, Variant, clip_masks, evaluate, load_variants, restore
+
+RUN = get_profile('demo')
+SHIPPED = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
+variants = pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: f'{v.arch}-{v.seem}')
+
+
+@pytest.fixture(scope='module')
+def networks(): return load_variants(RUN, 'cpu')
+
+
+@pytest.fixture(scope='module')
+def clips(): return get_clips(RUN.dataset, num_frames=5)
+
+
+def psnr(method, clips):
+    rows, _ = evaluate(method, clips, model='test', profile='demo', dataset=RUN.dataset, degradation='BI')
+    return rows[rows.metric == 'psnr'].groupby('clip').value.mean()
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_weights_and_their_log(name):
+    path = CHECKPOINTS[name].path()
+    state, log = read_state(path), json.loads(path.with_suffix('.json').read_text())
+    assert all(v.dtype == torch.float16 and v.isfinite().all() for v in state.values() if v.is_floating_point())
+    assert log['config'] == tomllib.loads(asset('configs', 'demo.toml').read_text())[log['stage']]
+
+
+def test_control_and_seem_had_the_same_training():
+    stages = tomllib.loads(asset('configs', 'demo.toml').read_text())
+    for arch in ('edvr', 'basicvsr'):
+        control, seem = stages[f'{arch}_control'], dict(stages[f'{arch}_seem'])
+        assert seem.pop('seem') is True and control == seem
+
+
+@variants
+def test_margin_over_bicubic(variant, networks, clips):
+    "At least 0.5 dB on every clip and 1 dB on average, on the first 5 frames."
+    masks = clip_masks(clips, RUN.prior) if variant.has_seem else {}
+    model = networks[variant][0]
+    gain = psnr(lambda c: restore(model, c.lq, masks.get(c.name)), clips) - psnr(lambda c: c.bicubic(), clips)
+    assert gain.min() >= 0.5 and gain.mean() >= 1., gain.round(3).to_dict()
+
+
+def test_several_frames_help_basicvsr(networks, clips):
+    "The whole clip at once is never much worse, and on average better, than frame by frame with the same weights."
+    import numpy as np
+    model = networks[Variant('basicvsr', 'none')][0]
+    alone = psnr(lambda c: np.concatenate([restore(model, c.lq[i:i+1]) for i in range(len(c))]), clips)
+    gain = psnr(lambda c: restore(model, c.lq), clips) - alone
+    assert gain.mean() > 0 and gain.min() > -0.05, gain.round(3).to_dict()
