@@ -15,8 +15,8 @@ from torch import nn
 from .core import SeemError, asset, atomic_path, check, one_of, weights_dir
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAP', 'Checkpoint', 'missing_checkpoints', 'sha256', 'read_state', 'reference_names', 'load_state',
-           'load', 'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAP', 'Checkpoint', 'missing_checkpoints', 'sha256', 'verified', 'read_state', 'reference_names',
+           'load_state', 'load', 'save']
 
 # %% ../nbs/10_checkpoints.ipynb #db50aead
 @dataclass(frozen=True)
@@ -112,6 +112,19 @@ def sha256(
     "Checksum of a file."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+def verified(
+    name:str, # in `CHECKPOINTS`
+)->Path:
+    "The file of a checkpoint, if it is there and is the one the registry means."
+    known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
+    path = known.path()
+    check(path is not None,
+          f"checkpoint {name!r} is not here: {'; '.join(missing_checkpoints([name]))}")
+    found = sha256(path) if known.sha256 else ''
+    check(found.startswith(known.sha256), f"{path} has sha256 {found[:16]}..., expected "
+          f"{known.sha256[:16]}...; it is another file, or cut off: fetch it again")
+    return path
+
 # %% ../nbs/10_checkpoints.ipynb #856fe646
 def _read(path:Path):
     "What a file of weights holds, or an error that names it."
@@ -196,11 +209,7 @@ def load(
     model:nn.Module, # filled in place
 )->nn.Module:        # `model`
     "Fill `model` with weights, strictly."
-    path, name = name_or_path, str(name_or_path)
-    if name in CHECKPOINTS:
-        path = CHECKPOINTS[name].path()
-        check(path is not None,
-              f"checkpoint {name!r} is not here: {'; '.join(missing_checkpoints([name]))}")
+    path = verified(name_or_path) if str(name_or_path) in CHECKPOINTS else name_or_path
     return load_state(reference_names(read_state(path)), model, str(path))
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd

@@ -16,7 +16,7 @@ from .data import Clip, missing_data, to_float, to_uint8
 from .edvr import EDVR
 from .masks import MaskStore, check_frames, check_masks, make_prior
 from .metrics import frame_scores
-from .results import make_rows
+from .results import make_rows, method_name
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'VARIANTS', 'build_model', 'window_indices', 'restore', 'Variant', 'missing_files', 'check_ready',
@@ -184,7 +184,7 @@ def compare(
     masks:dict,        # clip name -> (t,64,h,w) bool
     channel:str='rgb', # 'rgb' or 'y'
     **context,         # of `results.make_rows`: table, seed, ...
-)->tuple:              # rows, {method: {clip: middle frame}}
+)->tuple:              # rows, {name of the method: {clip: middle frame}}
     "Score bicubic interpolation and every network."
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
     about = context | dict(model='Bicubic', device='cpu')
@@ -194,8 +194,8 @@ def compare(
         prior = lambda clip: masks[clip.name] if variant.has_seem else None
         method = lambda clip: restore(model, clip.lq, prior(clip))
         about = context | _about(variant, model, checkpoint, profile)
-        desc = f'{variant.model} {variant.seem}'
-        found, frames[variant] = evaluate(method, clips, channel, desc, **about)
+        name = method_name(variant.model, variant.seem)
+        found, frames[name] = evaluate(method, clips, channel, name, **about)
         parameters = sum(p.numel() for p in model.parameters())
         rows += [found, make_rows(dict(parameters=parameters), channel=channel, **about)]
     return pd.concat(rows, ignore_index=True), frames

@@ -240,6 +240,7 @@ def difference_plot(
 def _axes(ax, clips, metric):
     ax.set(yticks=range(len(clips)), yticklabels=clips, ylim=(len(clips) - .5, -.5))
     ax.tick_params(left=False)
+    ax.locator_params(axis='x', nbins=5)
     if clips[-1] == AVERAGE: ax.axhline(len(clips) - 1.5, color='.8', lw=.6)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:+.4g}" if abs(v) > 1e-9 else '0')
     unit = '' if metric.unit == '1' else f" ({metric.unit})"

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, torch
 from tqdm import tqdm
-from .checkpoints import CHECKPOINTS, missing_checkpoints, read_state, sha256
+from .checkpoints import read_state, sha256, verified
 from .core import check, get_device, one_of
 from .masks import NUM_MASKS, check_frames, order_and_pad
 
@@ -21,11 +21,9 @@ MODEL_TYPES = ('vit_h', 'vit_l', 'vit_b')
 def sam_checkpoint(
     model_type:str='vit_h', # 'vit_h', 'vit_l' or 'vit_b'
 )->Path:
-    "Where the weights of one size of SAM are; if nowhere, the message says where to get them."
+    "The weights of one size of SAM, checked; if they are not here, where to get them."
     name = f"sam_{one_of(model_type, MODEL_TYPES, 'model_type')}"
-    path = CHECKPOINTS[name].path()
-    check(path is not None, f"SAM's weights are missing: {'; '.join(missing_checkpoints([name]))}")
-    return path
+    return verified(name)
 
 # %% ../nbs/05_sam.ipynb #e8438307
 def load_weights(
