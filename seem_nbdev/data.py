@@ -13,7 +13,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from .core import check, data_dir, one_of
-from .degradation import bicubic_downsample, bicubic_upsample, imresize, to_float, to_uint8
+from .degradation import (
+    bicubic_downsample, bicubic_upsample, imresize, to_float, to_uint8)
 from .masks import check_frames, check_masks
 
 # %% auto #0
