@@ -4,7 +4,7 @@
 
 # %% ../nbs/10_checkpoints.ipynb #ee917a31
 from __future__ import annotations
-import hashlib, json, pickle, re
+import hashlib, json, pickle, re, struct, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -83,7 +83,8 @@ _SHIPPED = {f'demo_{arch}{kind}': _shipped(f'{arch}{kind}', arch)
 # %% ../nbs/10_checkpoints.ipynb #a455f3cb
 def _yours(name, arch):
     "A network that the user trains."
-    source = "your own training from the published backbone: see nbs/11_train.ipynb"
+    source = ("weights you trained yourself "
+              "(this version trains at demo size only; see nbs/11_train.ipynb, Limits)")
     return Checkpoint(f'{name}.safetensors', '', arch, source, 'yours', 'REDS')
 
 _YOURS = {f'{name}{kind}': _yours(f'{name}{kind}', arch)
@@ -126,15 +127,27 @@ def verified(
     return path
 
 # %% ../nbs/10_checkpoints.ipynb #856fe646
+_DAMAGE = ( # all that reading a file which is no checkpoint, or half of one, has raised
+    SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError,
+    RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError,
+    OverflowError, MemoryError)
+
+def _why(e:Exception)->str:
+    "One line on why a file could not be read."
+    if isinstance(e, pickle.UnpicklingError):
+        found = re.search(r'GLOBAL `?([\w.]+)', str(e))
+        if found: return (f"it holds code or objects ({found[1]}) rather than tensors, and is "
+                          "refused; save the model's state_dict() instead")
+    elif str(e) and isinstance(e, (SafetensorError, OSError)): return str(e).splitlines()[0]
+    return "it is no checkpoint, or damaged"
+
 def _read(path:Path):
     "What a file of weights holds, or an error that names it."
-    damage = (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError)
     try:
         if path.suffix == '.safetensors': return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
-    except damage as e:
-        why = str(e).splitlines()[0]
-        raise SeemError(f"{path} cannot be read as weights: {why}") from None
+    except _DAMAGE as e:
+        raise SeemError(f"{path} cannot be read as weights: {_why(e)}") from None
 
 # %% ../nbs/10_checkpoints.ipynb #45b31884
 def read_state(
@@ -148,7 +161,7 @@ def read_state(
     for key in ('params_ema', 'params', 'state_dict'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     ok = isinstance(state, dict) and state
-    check(ok and all(isinstance(v, torch.Tensor) for v in state.values()),
+    check(ok and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()),
           f"{path} holds no weights: expected a dictionary of tensors, "
           "flat or under params, params_ema or state_dict")
     return state
@@ -165,7 +178,9 @@ KEY_MAP = (
 def reference_names(
     state:dict, # weights under OpenMMLab's or the reference's names
 )->dict:        # under the reference's names
-    "Rename OpenMMLab's keys; reference names pass unchanged."
+    "Rename OpenMMLab's keys, drop a `module.` before all; reference names pass unchanged."
+    if all(k.startswith('module.') for k in state):
+        state = {k.removeprefix('module.'): v for k, v in state.items()}
     def rename(key):
         for pattern, new in KEY_MAP: key = re.sub(pattern, new, key)
         return key
@@ -185,10 +200,12 @@ def _expected(state:dict, own:dict)->set:
 def _misfits(state:dict, own:dict)->list:
     "Why `state` does not fit `own`, a model's state; empty when it does."
     keys = _expected(state, own)
-    sides = dict(missing=keys - set(state), unexpected=set(state) - keys)
-    lines = [f"{side} {', '.join(sorted(names))}" for side, names in sides.items() if names]
-    return lines + [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
-                    for k in sorted(keys & set(state)) if state[k].shape != own[k].shape]
+    wrong = [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
+             for k in sorted(keys & set(state)) if state[k].shape != own[k].shape]
+    kinds = {'missing': sorted(keys - set(state)), 'unexpected': sorted(set(state) - keys),
+             'of wrong shape': wrong}
+    return [f"{len(what)} {kind}: {', '.join(what[:3] + ['...']*(len(what) > 3))}"
+            for kind, what in kinds.items() if what]
 
 # %% ../nbs/10_checkpoints.ipynb #a9b438b8
 def load_state(
@@ -209,8 +226,11 @@ def load(
     model:nn.Module, # filled in place
 )->nn.Module:        # `model`
     "Fill `model` with weights, strictly."
-    path = verified(name_or_path) if str(name_or_path) in CHECKPOINTS else name_or_path
-    return load_state(reference_names(read_state(path)), model, str(path))
+    known = CHECKPOINTS.get(str(name_or_path))
+    path = verified(name_or_path) if known else name_or_path
+    article = 'an' if known and known.arch[0] in 'aeiou' else 'a'
+    name = f"{path} (this is {article} {known.arch} checkpoint)" if known else str(path)
+    return load_state(reference_names(read_state(path)), model, name)
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(

@@ -160,6 +160,7 @@ class Profile:
     prior:str          # name of the `MaskPrior`
     edvr:MappingProxyType      # keyword arguments of `EDVR`
     basicvsr:MappingProxyType  # keyword arguments of `BasicVSR`
+    channel:str='rgb'          # what is scored: 'rgb', or 'y' as is the custom on Vid4
     frames:int|None=None       # frames per test clip; None: all of them
     train_steps:int=0          # steps per network when weights == 'train'
     num_resamples:int=2000     # of the bootstrap
@@ -170,13 +171,14 @@ _demo_nets = dict(basicvsr=_ro(mid_channels=32, num_blocks=5), edvr=_ro(
     mid_channels=32, num_frames=5, num_extract_blocks=2, num_reconstruct_blocks=5))
 PROFILES = MappingProxyType({p.name: p for p in [
     Profile('smoke', 'about a minute on 2 CPU cores', 'embedded', 'train', 'superpixel',
-            edvr=_ro(mid_channels=8, num_frames=3, num_extract_blocks=1, num_reconstruct_blocks=1),
-            basicvsr=_ro(mid_channels=8, num_blocks=1), frames=2, train_steps=3, num_resamples=200),
+            edvr=_ro(mid_channels=8, num_frames=3, num_extract_blocks=1, num_reconstruct_blocks=1,
+                     hr_channels=8), basicvsr=_ro(mid_channels=8, num_blocks=1, hr_channels=8),
+            frames=2, train_steps=3, num_resamples=200),
     Profile('demo', 'under 6 minutes on 2 CPU cores', 'embedded', 'shipped', 'superpixel',
             frames=10, **_demo_nets),
     Profile('small', 'about half an hour on 2 CPU cores; needs Vid4', 'Vid4', 'shipped',
-            'superpixel', **_demo_nets),
-    Profile('paper', 'a GPU; REDS4, the published checkpoints, SAM, SEEM checkpoints you trained',
+            'superpixel', channel='y', **_demo_nets),
+    Profile('paper', 'a GPU; REDS4, published checkpoints, SAM, and SEEM weights trained elsewhere',
             'REDS4', 'published', 'sam', basicvsr=_ro(mid_channels=64, num_blocks=30), edvr=_ro(
             mid_channels=64, num_frames=5, num_extract_blocks=5, num_reconstruct_blocks=10)),
 ]})

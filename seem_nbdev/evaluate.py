@@ -62,12 +62,11 @@ def restore(
     model:nn.Module,  # EDVR or BasicVSR
     lq:np.ndarray,    # (t,h,w,3) uint8 RGB
     masks:np.ndarray|None=None, # (t,64,h,w) bool, where the network has SEEM
-    device=None,      # None: where the network is
 )->np.ndarray:        # (t,4h,4w,3) uint8 RGB
-    "Super-resolve a clip."
+    "Super-resolve a clip, on the device where the network is."
     check_frames(lq, 'lq')
     if masks is not None: masks = torch.from_numpy(check_masks(masks, lq.shape))[None]
-    device = next(model.parameters()).device if device is None else device
+    device = next(model.parameters()).device
     lqs = to_float(lq)[None].to(device)                        # (1,t,3,h,w)
     if masks is not None: masks = masks.to(device)             # (1,t,64,h,w)
     with torch.inference_mode():
@@ -138,9 +137,11 @@ def clip_masks(
     clips:list[Clip],
     prior='superpixel', # a name in `masks.PRIORS`, or a MaskPrior
     path=None,          # of the `MaskStore`; None: in the cache
+    device=None,        # where SAM runs; None: a GPU if there is one
 )->dict:                # clip name -> (t,64,h,w) bool
     "Masks of every clip."
-    prior = make_prior(prior) if isinstance(prior, str) else prior
+    options = dict(device=device) if prior == 'sam' else {}
+    prior = make_prior(prior, **options) if isinstance(prior, str) else prior
     store = MaskStore(path or cache_dir()/'masks')
     bar = tqdm(clips, f'{prior.name} masks', leave=False)
     return {c.name: store.get(c.name, c.lq, prior) for c in bar}
@@ -182,10 +183,10 @@ def compare(
     networks:dict,     # Variant -> (network, checksum), from `load_variants`
     clips:list[Clip],
     masks:dict,        # clip name -> (t,64,h,w) bool
-    channel:str='rgb', # 'rgb' or 'y'
     **context,         # of `results.make_rows`: table, seed, ...
 )->tuple:              # rows, {name of the method: {clip: middle frame}}
     "Score bicubic interpolation and every network."
+    channel = profile.channel
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
     about = context | dict(model='Bicubic', device='cpu')
     rows, frames = evaluate(Clip.bicubic, clips, channel, 'Bicubic', **about)

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from .core import atomic_path, check, one_of
 
 # %% auto #0
-__all__ = ['NUM_MASKS', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes', 'SuperpixelPrior',
-           'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'ShuffledPrior', 'make_prior', 'fingerprint',
-           'write_masks', 'read_masks', 'MaskStore']
+__all__ = ['NUM_MASKS', 'MAX_LABELS', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes',
+           'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'ShuffledPrior', 'make_prior',
+           'fingerprint', 'write_masks', 'read_masks', 'MaskStore']
 
 # %% ../nbs/04_masks.ipynb #042b5e8b
-NUM_MASKS = 64 # C of section 3.2: SAM's 8x8 point grid gives at most 64 masks
+NUM_MASKS = 64 # C of section 3.2; the paper takes at most 64, a prior that has more is cut here
 
 @runtime_checkable
 class MaskPrior(Protocol):
@@ -52,8 +52,9 @@ def check_masks(
 )->np.ndarray:               # `masks`, unchanged
     "Check that `masks` belong to frames of `frames_shape`."
     t, h, w, _ = frames_shape
-    kind = getattr(masks, 'dtype', type(masks).__name__)
-    check(isinstance(masks, np.ndarray) and kind == bool, f"{name} are {kind}, expected bool array")
+    check(isinstance(masks, np.ndarray), f"{name} are a {type(masks).__name__}, expected bool "
+          "array (t,masks,h,w); a tensor becomes one by .cpu().numpy()")
+    check(masks.dtype == bool, f"{name} are {masks.dtype}, expected bool array")
     check(masks.shape == (t, num_masks, h, w), f"{name} are {masks.shape}, expected "
           f"{(t, num_masks, h, w)} (frames, masks, height, width): masks of these very frames")
     return masks
@@ -90,9 +91,11 @@ class SuperpixelPrior:
     name='superpixel'
 
     def __post_init__(self):
-        check(1 <= self.num_segments <= NUM_MASKS,
-              f"num_segments is {self.num_segments}, expected 1 to {NUM_MASKS}")
-        check(self.compactness > 0, f"compactness is {self.compactness}, expected > 0")
+        n, c = self.num_segments, self.compactness
+        check(type(n) is int and 1 <= n <= NUM_MASKS,
+              f"num_segments is {n!r}, expected a whole number, 1 to {NUM_MASKS}")
+        check(type(c) in (int, float) and 0 < c < float('inf'),
+              f"compactness is {c!r}, expected a number > 0")
 
     @property
     def params(self):
@@ -122,6 +125,8 @@ class NonePrior:
         return np.zeros((t, NUM_MASKS, h, w), bool)
 
 # %% ../nbs/04_masks.ipynb #c9ba4137
+MAX_LABELS = 4096 # in one image; a photograph has more colours
+
 def read_labels(
     path, # an image: grey, palette, 16 bit or colour
 )->np.ndarray: # (H,W) integers, 0 is background
@@ -130,9 +135,14 @@ def read_labels(
         with Image.open(path) as img: labels = np.asarray(img)
     except (OSError, SyntaxError, ValueError) as e:
         check(False, f"label image {path} cannot be read ({e}); save it again as PNG")
-    if labels.ndim == 2: return labels.astype(np.int64)
-    r, g, b = np.moveaxis(labels[..., :3].astype(np.int64), -1, 0)
-    return (r*256 + g)*256 + b
+    check(labels.dtype.kind in 'bui', f"{path} holds {labels.dtype}, expected whole numbers")
+    if labels.ndim == 3: # grey or colour; alpha, the 2nd or 4th channel, is no label
+        channels = labels[..., :3 if labels.shape[-1] > 2 else 1].astype(np.int64)
+        labels = channels @ 256**np.arange(channels.shape[-1])[::-1]
+    count = len(np.unique(labels))
+    check(count <= MAX_LABELS, f"{path} has {count} labels, more than {MAX_LABELS}: that is a "
+          "photograph; expected a label image, one value or colour per object")
+    return labels.astype(np.int64)
 
 # %% ../nbs/04_masks.ipynb #967eab89
 def nearest(
