@@ -7,12 +7,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from .core import check
-from .layers import SPyNet, Upsampler, check_lqs, flow_warp, lrelu, residual_blocks
+from .layers import (SPyNet, Upsampler, check_lqs, check_sizes, flow_warp, lrelu,
+                               residual_blocks)
 from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
 
 # %% auto #0
-__all__ = ['Trunk', 'seem_modules', 'frame_representations', 'compute_flows', 'flow_smoothness', 'flow_loss', 'propagate',
-           'BasicVSR']
+__all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations', 'compute_flows', 'flow_smoothness', 'flow_loss',
+           'propagate', 'BasicVSR']
 
 # %% ../nbs/08_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
@@ -42,17 +43,29 @@ def seem_modules(
     return nn.ModuleDict({'rep': SAMRepresentation(mid_channels, config.num_masks), **seems})
 
 # %% ../nbs/08_basicvsr.ipynb #3538e963
+def check_clip_masks(
+    masks,         # of every frame of `lqs`
+    lqs:Tensor,    # (n,t,3,h,w)
+    num_masks:int, # per frame
+):
+    "Check that `masks` are a tensor (n,t,num_masks,h,w); values are checked frame by frame."
+    check(masks is not None, "this network has SEEM and needs masks (n,t,64,h,w); "
+          "no prior means zeros, given explicitly")
+    expected = (*lqs.shape[:2], num_masks, *lqs.shape[3:])
+    shape = f' {tuple(masks.shape)}' if hasattr(masks, 'shape') else ''
+    check(isinstance(masks, Tensor) and masks.shape == expected,
+          f"masks are {type(masks).__name__}{shape}, expected Tensor {expected}, that is "
+          "(n,t,num_masks,h,w) like the frames; for an array (t,num_masks,h,w) give "
+          "torch.from_numpy(masks)[None], or call evaluate.restore, which takes arrays")
+
+# %% ../nbs/08_basicvsr.ipynb #00bf065b
 def frame_representations(
     seem:nn.ModuleDict, # from `seem_modules`
     lqs:Tensor,         # (n,t,3,h,w)
     masks:Tensor|None,  # (n,t,64,h,w)
 )->list:                # t times (n,d,h,w)
     "R_sam of every frame (Eq. 1)."
-    check(masks is not None, "this network has SEEM and needs masks (n,t,64,h,w); "
-          "no prior means zeros, given explicitly")
-    expected = (*lqs.shape[:2], seem['rep'].num_masks, *lqs.shape[3:])
-    check(masks.ndim == 5 and masks.shape[:2] == lqs.shape[:2],
-          f"masks are {tuple(masks.shape)}, expected {expected}")
+    check_clip_masks(masks, lqs, seem['rep'].num_masks)
     return [seem['rep'](lq, m) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
 
 # %% ../nbs/08_basicvsr.ipynb #f3ec1c1e
@@ -121,6 +134,7 @@ class BasicVSR(Upsampler):
         hr_channels:int=64,  # width at full resolution
         seem:SEEMConfig|bool|None=None, # None or False: the plain network; True: the defaults
     ):
+        check_sizes(mid_channels=mid_channels, num_blocks=num_blocks, hr_channels=hr_channels)
         super().__init__(mid_channels, hr_channels)
         seem = seem_config(seem)
         self.mid_channels = mid_channels

@@ -103,7 +103,8 @@ def missing_checkpoints(
     wanted = [CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names]
     absent = [c for c in wanted if c.path() is None]
     again = "shipped with the package, but not found; install seem_nbdev again"
-    return [f"{c.file}: {again if c.source == 'shipped' else f'from {c.source} into {home}'}"
+    where = lambda c: f"from {c.source}" if c.source.startswith('https') else f"{c.source},"
+    return [f"{c.file}: {again if c.source == 'shipped' else f'{where(c)} into {home}'}"
             for c in absent]
 
 # %% ../nbs/10_checkpoints.ipynb #d14fd4bd

@@ -8,7 +8,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 from .core import check
-from .layers import Upsampler, check_lqs, lrelu, pad_to_multiple, residual_blocks
+from .layers import (Upsampler, check_lqs, check_sizes, lrelu, pad_to_multiple,
+                               residual_blocks)
 from .seem import SEEM, SAMRepresentation, SEEMConfig, check_masks, seem_config
 
 # %% auto #0
@@ -199,6 +200,8 @@ def edvr_seem(
     mid_channels:int,  # D, channels of the host's features
 )->nn.ModuleDict:      # `rep` is f_r; `align`, `fusion`, `reconstruct` are the three f_seem
     "Everything that SEEM adds to EDVR."
+    check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
+          "branches belong to BasicVSR (Table 6), EDVR has none; leave them out")
     seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
     return nn.ModuleDict(dict(rep=SAMRepresentation(mid_channels, config.num_masks),
                               align=seem(), fusion=seem(), reconstruct=seem()))
@@ -212,7 +215,7 @@ def check_window(
     check_lqs(lqs)
     t = lqs.shape[1]
     check(t == num_frames, f"the window has {t} frames, expected {num_frames}, this network's "
-          "num_frames; repeat or mirror frames at the ends of a clip")
+          "num_frames; for a whole clip use evaluate.restore or evaluate.window_indices")
 
 # %% ../nbs/07_edvr.ipynb #23f78158
 def check_prior(
@@ -239,9 +242,12 @@ class EDVR(FeaturePyramid):
         seem:SEEMConfig|bool|None=None, # None: the backbone alone; True: the defaults
         deform_groups:int=8,           # of every deformable convolution
     ):
-        check(isinstance(num_frames, int) and num_frames > 0 and num_frames%2 == 1,
+        check_sizes(mid_channels=mid_channels, num_frames=num_frames, hr_channels=hr_channels,
+                    num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
+                    num_reconstruct_blocks=num_reconstruct_blocks)
+        check(num_frames%2 == 1,
               f"num_frames is {num_frames}, expected 1, 3, 5, ...: the middle frame is restored")
-        check(mid_channels > 0 and mid_channels%deform_groups == 0,
+        check(mid_channels%deform_groups == 0,
               f"mid_channels is {mid_channels}, expected a multiple of {deform_groups} (groups)")
         super().__init__(mid_channels, num_extract_blocks, hr_channels)
         self.num_frames, self.config = num_frames, seem_config(seem)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from .core import check
 
 # %% auto #0
-__all__ = ['check_lqs', 'check_range', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks', 'lrelu', 'Upsampler',
-           'pad_to_multiple', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
+__all__ = ['check_lqs', 'check_range', 'check_sizes', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks', 'lrelu',
+           'Upsampler', 'pad_to_multiple', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
 
 # %% ../nbs/03_layers.ipynb #cc2543a7
 def check_lqs(
@@ -33,8 +33,18 @@ def check_range(
           "expected floating point in [0,1]; divide 8-bit frames by 255")
     if torch.compiler.is_compiling(): return
     lo, hi = (v.item() for v in img.detach().aminmax())
+    remedy = 'divide by 255' if hi > 2 else 'scale or clamp them first'
     check(lo >= -1e-3 and hi <= 1 + 1e-3,
-          f"frames range over [{lo:.3g}, {hi:.3g}], expected [0,1]; scale or clamp them first")
+          f"frames range over [{lo:.3g}, {hi:.3g}], expected [0,1]; {remedy}")
+
+# %% ../nbs/03_layers.ipynb #e0b63468
+def check_sizes(
+    **sizes, # arguments of a network, by name
+):
+    "Check that every size is a positive int."
+    for name, value in sizes.items():
+        check(isinstance(value, int) and not isinstance(value, bool) and value > 0,
+              f"{name} is {value!r}, expected an int, 1 or more")
 
 # %% ../nbs/03_layers.ipynb #774c0815
 def flow_warp(

@@ -146,7 +146,8 @@ class SEEMConfig:
         one_of(self.branches, ('both', 'forward', 'backward'), 'branches')
         one_of(self.zero_init, (True, False), 'zero_init')
         for name, value in dict(num_masks=self.num_masks, reduction=self.reduction).items():
-            check(isinstance(value, int) and value > 0, f"{name} is {value!r}; valid: 1, 2, 3, ...")
+            ok = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            check(ok, f"{name} is {value!r}; valid: 1, 2, 3, ...")
 
 # %% ../nbs/06_seem.ipynb #73c0509d
 def seem_config(
