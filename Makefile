@@ -24,7 +24,7 @@ demo: $(DEMO) ## Table 1 on the embedded clips: rows, table and picture (CPU, un
 	@out="$${SEEM_HOME:-$(CURDIR)}"; mkdir -p "$$out/results/demo"; \
 	$(BIN)/papermill --progress-bar --stderr-file >(cat >&2) \
 	  nbs/reproduce_table1.ipynb "$$out/results/demo/reproduce_table1.ipynb" </dev/null; \
-	echo; cat "$$out/results/demo/table1.md"; echo; \
+	echo; cat "$$out/results/demo/table1_average.md"; echo; \
 	echo "table:    $$out/results/demo/table1.md"; \
 	echo "picture:  $$out/figures/demo/table1.png"; \
 	echo "notebook: $$out/results/demo/reproduce_table1.ipynb"
