@@ -4,11 +4,11 @@
 Answers two questions: by how much does each shipped network beat bicubic interpolation, and does each beat the one-frame
 network it began as? The one-frame networks are read from --work; without them only the first is answered.
 """
-import argparse, json
+import argparse, json, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from seem_nbdev.checkpoints import CHECKPOINTS, load, load_state, read_state
-from seem_nbdev.core import atomic_path, get_profile, results_dir
+from seem_nbdev.core import SeemError, atomic_path, get_profile, results_dir
 from seem_nbdev.data import get_clips
 from seem_nbdev.evaluate import Variant, build_model, clip_masks, evaluate, restore
 
@@ -52,4 +52,6 @@ def training_log(name, work):
     return dict(steps=log['config']['train']['steps'], seconds=log['seconds'], threads=log['threads'], machine=log['machine'])
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except SeemError as e: sys.exit(f"{Path(__file__).name}: {e}")

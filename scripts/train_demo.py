@@ -5,13 +5,13 @@ Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck B
 there is skipped, so an interrupted run goes on with the next stage. Price: about 75 minutes per network on one CPU core
 with bfloat16 units.
 """
-import argparse, json, platform, time, tomllib
+import argparse, json, platform, sys, time, tomllib
 from pathlib import Path
 import torch
 from seem_nbdev import __version__
 from seem_nbdev.basicvsr import BasicVSR
 from seem_nbdev.checkpoints import CHECKPOINTS, load_state, read_state, save
-from seem_nbdev.core import PROFILES, asset, atomic_path, cache_dir, check, one_of, seed_everything
+from seem_nbdev.core import PROFILES, SeemError, asset, atomic_path, cache_dir, check, one_of, seed_everything
 from seem_nbdev.data import CropDataset, davis, embedded_clips
 from seem_nbdev.edvr import EDVR, inflate_frames
 from seem_nbdev.layers import SPyNet
@@ -78,4 +78,6 @@ def main():
         run_stage(name, stages[name], files, clips, masks)
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except SeemError as e: sys.exit(f"{Path(__file__).name}: {e}")
