@@ -57,8 +57,8 @@ def test_basicvsr_against_its_one_frame_start(networks):
     """
     scores = pd.read_csv(ROOT/'results'/'demo'/'training.csv', index_col='model')
     clips = get_clips(RUN.dataset, num_frames=RUN.frames)
-    names = [c.name for c in clips]
-    gain = (scores.loc['basicvsr'] - scores.loc['basicvsr_frame'])[names]
+    scores = scores[[c.name for c in clips]]
+    gain = scores.loc['basicvsr'] - scores.loc['basicvsr_frame']
     assert gain.min() > -0.05 and gain.mean() > 0, gain.to_dict()
     smallest = min(clips, key=lambda c: c.lq.size)
     model = networks[Variant('basicvsr', 'none')][0]
