@@ -52,7 +52,7 @@ readme: $(DEV) ## write README.md from nbs/index.ipynb
 
 # Hidden cells are left out, and links are made to work one folder higher.
 README.md: nbs/index.ipynb
-	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --stdout \
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --no-input --stdout \
 	  --RegexRemovePreprocessor.patterns='#\| *(hide|default_exp)' $< \
 	  | sed -e 's#](\.\./#](#g' -e 's#](\([A-Za-z0-9_]*\.ipynb\)#](nbs/\1#g' > $@.tmp
 	mv $@.tmp $@

@@ -167,6 +167,11 @@ def evaluate(
     return pd.concat(rows, ignore_index=True), middle
 
 # %% ../nbs/12_evaluate.ipynb #78e2e0cc
+def _method(model, masks, clip): # clip -> frames; one frame of `clip` warms the network up
+    of = lambda clip, stop=None: None if masks is None else masks[clip.name][:stop]
+    restore(model, clip.lq[:1], of(clip, 1))
+    return lambda clip: restore(model, clip.lq, of(clip))
+
 def _device_name(model):
     device = next(model.parameters()).device
     if device.type == 'cuda': return torch.cuda.get_device_name(device)
@@ -183,6 +188,7 @@ def compare(
     networks:dict,     # Variant -> (network, checksum), from `load_variants`
     clips:list[Clip],
     masks:dict,        # clip name -> (t,64,h,w) bool
+    others:dict|None=None, # controls, prior -> masks: the networks with SEEM once more with these
     **context,         # of `results.make_rows`: table, seed, ...
 )->tuple:              # rows, {name of the method: {clip: middle frame}}
     "Score bicubic interpolation and every network."
@@ -192,11 +198,15 @@ def compare(
     rows, frames = evaluate(Clip.bicubic, clips, channel, 'Bicubic', **about)
     rows, frames = [rows], {'Bicubic': frames}
     for variant, (model, checkpoint) in networks.items():
-        prior = lambda clip: masks[clip.name] if variant.has_seem else None
-        method = lambda clip: restore(model, clip.lq, prior(clip))
         about = context | _about(variant, model, checkpoint, profile)
-        name = method_name(variant.model, variant.seem)
-        found, frames[name] = evaluate(method, clips, channel, name, **about)
-        parameters = sum(p.numel() for p in model.parameters())
-        rows += [found, make_rows(dict(parameters=parameters), channel=channel, **about)]
+        runs = [(variant.seem, about['prior'], masks if variant.has_seem else None)]
+        if variant.has_seem:
+            runs += [(f"{'no' if prior == 'none' else prior} masks", prior, other)
+                     for prior, other in (others or {}).items()]
+        for seem, prior, given in runs:
+            about |= dict(seem=seem, prior=prior)
+            name, method = method_name(variant.model, seem), _method(model, given, clips[0])
+            found, frames[name] = evaluate(method, clips, channel, name, **about)
+            parameters = sum(p.numel() for p in model.parameters())
+            rows += [found, make_rows(dict(parameters=parameters), channel=channel, **about)]
     return pd.concat(rows, ignore_index=True), frames

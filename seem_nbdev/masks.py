@@ -17,8 +17,8 @@ from .core import atomic_path, check, one_of
 
 # %% auto #0
 __all__ = ['NUM_MASKS', 'MAX_LABELS', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes',
-           'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'ShuffledPrior', 'make_prior',
-           'fingerprint', 'write_masks', 'read_masks', 'MaskStore']
+           'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'shuffle_masks', 'ShuffledPrior',
+           'make_prior', 'fingerprint', 'write_masks', 'read_masks', 'MaskStore']
 
 # %% ../nbs/04_masks.ipynb #042b5e8b
 NUM_MASKS = 64 # C of section 3.2; the paper takes at most 64, a prior that has more is cut here
@@ -185,6 +185,12 @@ class FilesPrior:
         return np.stack([planes(nearest(read_labels(p), h, w, p), ignore=0) for p in files])
 
 # %% ../nbs/04_masks.ipynb #2d8322d1
+def shuffle_masks(
+    masks:np.ndarray, # (t,num_masks,h,w) bool
+)->np.ndarray:        # the same shape: the masks of the frame half a clip away, mirrored
+    "Right masks in the wrong place: the statistics stay, the meaning goes."
+    return np.roll(masks, len(masks)//2, axis=0)[..., ::-1].copy()
+
 @dataclass(frozen=True)
 class ShuffledPrior:
     "Another prior's masks, of the frame half a clip away, mirrored left to right."
@@ -195,7 +201,7 @@ class ShuffledPrior:
     @property
     def params(self): return dict(prior=self.prior.name, **self.prior.params)
     def __call__(self, frames):
-        return np.roll(self.prior(frames), len(frames)//2, axis=0)[..., ::-1].copy()
+        return shuffle_masks(self.prior(frames))
 
 # %% ../nbs/04_masks.ipynb #37610b0b
 def _sam_prior(**kw):
