@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from seem_nbdev.checkpoints import CHECKPOINTS, load, load_state, read_state
 from seem_nbdev.core import SeemError, atomic_path, get_profile, results_dir
-from seem_nbdev.data import get_clips
-from seem_nbdev.evaluate import Variant, build_model, clip_masks, evaluate, restore
+from seem_nbdev.data import Clip, get_clips
+from seem_nbdev.evaluate import VARIANTS, build_model, clip_masks, evaluate, restore
 
 
 def main():
@@ -20,12 +20,12 @@ def main():
     run = get_profile('demo')
     clips = get_clips(run.dataset, num_frames=run.frames)
     masks = clip_masks(clips, run.prior)
-    methods = {'bicubic': lambda clip: clip.bicubic()}
+    methods = {'bicubic': Clip.bicubic}
     for arch in ('edvr', 'basicvsr'):
         if (start := args.work/f'{arch}_frame.safetensors').is_file():
             size = {**getattr(run, arch), **({'num_frames': 1} if arch == 'edvr' else {})}
             methods[start.stem] = one_by_one(load_state(read_state(start), build_model(arch, **size)).eval())
-        for variant in (Variant(arch, seem) for seem in ('none', 'control', 'full')):
+        for variant in (v for v in VARIANTS if v.arch == arch):
             name = variant.checkpoint(run)
             model = load(name, variant.build(run)).eval()
             methods[name.removeprefix('demo_')] = whole(model, masks if variant.has_seem else None)

@@ -2,31 +2,28 @@
 """Train the small networks that ship with the package, stage by stage, as assets/configs/demo.toml says.
 
 Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. A stage whose file is already
-there is skipped, so an interrupted run goes on with the next stage. Price: about 75 minutes per network on one CPU core
-with bfloat16 units.
+there is skipped, so an interrupted run goes on with the next stage. Price: on one CPU core with bfloat16
+units about 100 minutes for BasicVSR's stages and 55 for EDVR's.
 """
 import argparse, json, platform, sys, time, tomllib
 from pathlib import Path
 import torch
 from seem_nbdev import __version__
-from seem_nbdev.basicvsr import BasicVSR
 from seem_nbdev.checkpoints import CHECKPOINTS, load_state, read_state, save
-from seem_nbdev.core import PROFILES, SeemError, asset, atomic_path, cache_dir, check, one_of, seed_everything
+from seem_nbdev.core import PROFILES, SeemError, asset, atomic_path, check, one_of, seed_everything
 from seem_nbdev.data import CropDataset, davis, embedded_clips
-from seem_nbdev.edvr import EDVR, inflate_frames
+from seem_nbdev.edvr import inflate_frames
+from seem_nbdev.evaluate import build_model, clip_masks
 from seem_nbdev.layers import SPyNet
-from seem_nbdev.masks import MaskStore, make_prior
-from seem_nbdev.seem import SEEMConfig
 from seem_nbdev.train import make_config, train, train_flow
 
 
 def build(stage):
     "The network of a stage, with fresh weights."
-    seem = SEEMConfig() if stage.get('seem') else None
     if stage['arch'] == 'spynet': return SPyNet()
-    profile = PROFILES['demo']
-    if stage['arch'] == 'basicvsr': return BasicVSR(**profile.basicvsr, seem=seem)
-    return EDVR(**{**profile.edvr, 'num_frames': stage.get('frames', profile.edvr['num_frames'])}, seem=seem)
+    size = dict(getattr(PROFILES['demo'], stage['arch']))
+    if 'frames' in stage: size['num_frames'] = stage['frames']
+    return build_model(stage['arch'], stage.get('seem', False), **size)
 
 
 def start(model, stage, files):
@@ -72,9 +69,8 @@ def main():
     todo = [name for name in stages if name in only and not files[name].is_file()]
     if not todo: return print("every stage has its file; nothing to do")
     clips = davis() + embedded_clips('train')
-    store, prior, masks = MaskStore(cache_dir()/'masks'), make_prior('superpixel'), None
+    masks = clip_masks(clips, PROFILES['demo'].prior) if any(stages[name].get('seem') for name in todo) else None
     for name in todo:
-        if stages[name].get('seem') and masks is None: masks = {c.name: store.get(c.name, c.lq, prior) for c in clips}
         run_stage(name, stages[name], files, clips, masks)
 
 
