@@ -4,17 +4,18 @@
 
 # %% ../nbs/00_core.ipynb #b9df25d7
 from __future__ import annotations
-import ast, importlib.util, os, random, tempfile
+import ast, importlib.util, os, platform, random, re, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 import numpy as np, torch
 
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir', 'weights_dir',
-           'cache_dir', 'asset', 'atomic_path', 'seed_everything', 'get_device', 'Profile', 'get_profile',
-           'check_parameters']
+           'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device', 'this_process',
+           'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
 
 # %% ../nbs/00_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -107,6 +108,14 @@ def asset(
     raise SeemError(f"the installed package holds no asset {missing!r}; install seem_nbdev again")
 
 # %% ../nbs/00_core.ipynb #a1ca0f19
+def _read_umask()->int:
+    "What is taken away from the permissions of new files."
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+_UMASK = _read_umask() # once: it is read by setting it, which other threads would notice
+_HOST = re.sub(r'[^\w-]', '-', platform.node()) or 'host'
+
 @contextmanager
 def atomic_path(
     path, # the file to be written
@@ -114,18 +123,31 @@ def atomic_path(
     "Write to the yielded path; synced and renamed to `path` if the block ends well, else removed."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    tmp = path.with_name(f".{path.stem}.{_HOST}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield tmp
-        tmp.chmod(0o666 & ~_umask())   # some writers keep their files to themselves
+        tmp.chmod(0o666 & ~_UMASK)   # some writers keep their files to themselves
         with open(tmp, 'rb') as f: os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
-def _umask()->int:
-    "What this process takes away from the permissions of new files."
-    os.umask(mask := os.umask(0o077))   # it can only be read by setting it
-    return mask
+# %% ../nbs/00_core.ipynb #ee8a5d4a
+def remove_leftovers(
+    folder, # where `atomic_path` wrote
+):
+    "Remove the temporary files of this machine's dead processes."
+    for path in Path(folder).glob('.*.tmp*'):
+        found = re.search(r'\.([\w-]+)\.(\d+)\.tmp(\.[^.]*)?$', path.name)
+        if found and found[1] == _HOST and not _is_alive(int(found[2])):
+            path.unlink(missing_ok=True)
+
+def _is_alive(pid:int)->bool:
+    "Does the process exist? Unknown counts as yes."
+    if os.name != 'posix': return True
+    try: os.kill(pid, 0) # signal 0 is sent to nobody
+    except ProcessLookupError: return False
+    except OSError: pass
+    return True
 
 # %% ../nbs/00_core.ipynb #5b114291
 def seed_everything(
@@ -148,6 +170,21 @@ def get_device(
     check(device.type != 'cuda' or torch.cuda.is_available(),
           f"device {name!r} asked for, but PyTorch sees no CUDA GPU; use 'cpu'")
     return device
+
+# %% ../nbs/00_core.ipynb #d0378aba
+def this_process()->tuple: # (rank, count): which process this is, of how many
+    "Join the processes that `accelerate launch` started, and take this one's GPU."
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1: return 0, 1
+    from accelerate import PartialState
+    state = PartialState(cpu=not torch.cuda.is_available(),
+                         timeout=timedelta(days=30)) # shares may take very different times
+    return state.process_index, state.num_processes
+
+def wait_for_all():
+    "Wait until every process has come here."
+    if this_process()[1] > 1:
+        from accelerate import PartialState
+        PartialState().wait_for_everyone()
 
 # %% ../nbs/00_core.ipynb #6ca02ee4
 @dataclass(frozen=True)

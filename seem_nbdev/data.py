@@ -6,6 +6,7 @@
 from __future__ import annotations
 import importlib.util, re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 import numpy as np, torch
@@ -18,9 +19,9 @@ from .degradation import (
 from .masks import check_frames, check_masks
 
 # %% auto #0
-__all__ = ['SEGMENTS', 'BENCHMARKS', 'DATASETS', 'Clip', 'degraded', 'read_image', 'frame_files', 'read_frames', 'read_video',
-           'Segment', 'embedded_dir', 'embedded_clips', 'Benchmark', 'missing_data', 'vid4', 'reds4', 'davis',
-           'get_clips', 'augment', 'CropDataset']
+__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'BENCHMARKS', 'DATASETS', 'Clip', 'degraded', 'read_image', 'frame_files',
+           'read_frames', 'read_video', 'Source', 'find_sources', 'Segment', 'embedded_dir', 'embedded_clips',
+           'Benchmark', 'missing_data', 'vid4', 'reds4', 'davis', 'get_clips', 'augment', 'CropDataset']
 
 # %% ../nbs/09_data.ipynb #9b63f985
 @dataclass(frozen=True, eq=False)
@@ -75,13 +76,15 @@ def read_image(
     return pixels
 
 # %% ../nbs/09_data.ipynb #c7247092
+IMAGES = ('.png', '.jpg', '.jpeg')
+
 def frame_files(
     folder, # a folder of PNG or JPEG frames
 )->list[Path]: # in order of their numbers if all names end in one, else of their names
     "The frames of a folder in order; a gap in the numbering is an error that names it."
     folder = Path(folder)
     check(folder.is_dir(), f"no folder {folder}")
-    files = sorted(p for p in folder.glob('[!.]*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg'))
+    files = sorted(p for p in folder.glob('[!.]*') if p.suffix.lower() in IMAGES)
     check(files, f"folder {folder} holds no .png or .jpg frames")
     numbers = [re.search(r'\d+$', p.stem) for p in files]
     if not all(numbers): return files
@@ -104,12 +107,18 @@ def read_frames(
     stop = len(files) if stop is None else stop
     check(0 <= start < stop <= len(files),
           f"folder {folder} holds {len(files)} frames, asked for {start} to {stop}")
-    frames = []
-    for path in tqdm(files[start:stop], Path(folder).name, unit='frame', leave=False, delay=2):
-        frames.append(read_image(path))
-        check(frames[-1].shape == frames[0].shape,
-              f"image {path} is {_size(frames[-1])}, the frames before it are {_size(frames[0])}")
-    return np.stack(frames)
+    bar = tqdm(files[start:stop], Path(folder).name, unit='frame', leave=False, delay=2)
+    return np.stack([*_images(bar)])
+
+def _images(files):
+    "Read images one by one, all of one size."
+    first = None
+    for path in files:
+        frame = read_image(path)
+        first = frame if first is None else first
+        check(frame.shape == first.shape,
+              f"image {path} is {_size(frame)}, the frames before it are {_size(first)}")
+        yield frame
 
 # %% ../nbs/09_data.ipynb #f97af759
 def read_video(
@@ -118,23 +127,76 @@ def read_video(
     stop:int|None=None,  # index after the last frame; None: to the end
 )->np.ndarray:           # (t,h,w,3) uint8 RGB
     "Read frames of a video with PyAV."
-    import av
-    check(Path(path).is_file(), f"no video {path}")
     check(0 <= start and (stop is None or start < stop),
           f"frames {start} to {stop} of {path}, expected 0 <= start < stop")
     frames, index = [], -1
+    for index, frame in enumerate(islice(_decoded(path), stop)):
+        if index >= start: frames.append(_rgb(frame))
+    check(len(frames) == (stop or index + 1) - start and frames,
+          f"{path} holds {index + 1} frames, asked for {start} to {stop or 'the end'}")
+    return np.stack(frames)
+
+def _rgb(frame): return frame.to_ndarray(format='rgb24')
+
+def _decoded(path):
+    "Decode a video frame by frame."
+    import av
+    check(Path(path).is_file(), f"no video {path}")
+    index = -1
     try:
         with av.open(str(path)) as video:
             check(video.streams.video, f"{path} holds no video stream")
             video.streams.video[0].thread_type = 'AUTO'
-            for index, frame in enumerate(video.decode(video=0)):
-                if index >= start: frames.append(frame.to_ndarray(format='rgb24'))
-                if index + 1 == stop: break
+            for index, frame in enumerate(video.decode(video=0)): yield frame
     except av.FFmpegError as e:
         check(False, f"video {path} cannot be decoded after {index + 1} frames ({e})")
-    check(len(frames) == (stop or index + 1) - start and frames,
-          f"{path} holds {index + 1} frames, asked for {start} to {stop or 'the end'}")
-    return np.stack(frames)
+
+# %% ../nbs/09_data.ipynb #baa28b9c
+VIDEOS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.y4m')
+
+@dataclass(frozen=True)
+class Source:
+    "A clip on disk: a folder of frames or a video. Iterating gives (h,w,3) uint8 RGB frames."
+    name:str  # its path below the folder that was searched
+    path:Path
+
+    def __post_init__(self): # a gap in the numbering is found before work begins
+        object.__setattr__(self, 'files', frame_files(self.path) if self.path.is_dir() else None)
+
+    @property
+    def num_frames(self)->int: # of a video: as its header has it, which may be off, or 0
+        if self.files: return len(self.files)
+        import av
+        try:
+            with av.open(str(self.path)) as video: return video.streams.video[0].frames
+        except (av.FFmpegError, IndexError): return 0
+
+    def __iter__(self):
+        if self.files: return _images(self.files)
+        return map(_rgb, _decoded(self.path))
+
+def find_sources(
+    path, # a video, a folder of frames, or a folder that holds such, at any depth
+)->list[Source]: # in order of their names; hidden files and folders are passed over
+    "Find clips."
+    path = Path(path)
+    check(path.exists(), f"no folder or video {path}")
+    name = lambda p: p.relative_to(path).as_posix() if p != path else path.resolve().name
+    found = [Source(name(p), p) for p in _walk(path)]
+    check(found, f"{path} holds no videos ({', '.join(VIDEOS)}) and no folders of PNG or JPEG "
+                 "frames")
+    return sorted(found, key=lambda s: s.name)
+
+# %% ../nbs/09_data.ipynb #62df61a5
+def _walk(path):
+    "Videos and folders of frames; what lies below a folder of frames belongs to that clip."
+    if path.is_file():
+        if path.suffix.lower() in VIDEOS: yield path
+        return
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
+    if any(p.suffix.lower() in IMAGES for p in entries if p.is_file()): yield path
+    else:
+        for p in entries: yield from _walk(p)
 
 # %% ../nbs/09_data.ipynb #14d61ace
 @dataclass(frozen=True)
@@ -292,7 +354,7 @@ class CropDataset(Dataset):
     "Random crops of clips, of their ground truth and of their masks."
     def __init__(self,
         clips:list[Clip],     # with ground truth
-        masks:dict|None=None, # clip name -> (t,64,h,w) bool; None: items without masks
+        masks:dict|None=None, # clip name -> (t,64,h,w) bool, in memory or on disk; None: none
         num_frames:int=5,     # consecutive frames per item
         patch_size:int=64,    # low-resolution pixels
         seed:int=0,
@@ -343,3 +405,6 @@ def _check_clips(clips, masks, num_frames, patch_size):
         if masks is None: continue
         check(c.name in masks, f"clip {c.name!r} has no masks; compute them or give masks=None")
         check_masks(masks[c.name], c.lq.shape, name=f"masks of clip {c.name!r}")
+        lacking = getattr(masks[c.name], 'missing', list)()
+        check(not lacking, f"masks of clip {c.name!r} lack {len(lacking)} frames, the first is "
+                           f"{(lacking or [0])[0]}; complete them with `seem masks`")

@@ -11,12 +11,13 @@ from torch import nn
 from tqdm import tqdm
 from .basicvsr import BasicVSR
 from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
-from .core import Profile, cache_dir, check, get_device, one_of
+from .core import Profile, check, get_device, one_of
 from .data import Clip, missing_data, to_float, to_uint8
 from .edvr import EDVR
-from .masks import MaskStore, check_frames, check_masks, make_prior
+from .masks import check_frames, check_masks, make_prior
 from .metrics import frame_scores
 from .results import make_rows, method_name
+from .store import cached_masks
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'VARIANTS', 'build_model', 'window_indices', 'restore', 'Variant', 'missing_files', 'check_ready',
@@ -136,15 +137,14 @@ def load_variants(
 def clip_masks(
     clips:list[Clip],
     prior='superpixel', # a name in `masks.PRIORS`, or a MaskPrior
-    path=None,          # of the `MaskStore`; None: in the cache
+    path=None,          # the folder of the cache; None: the usual one
     device=None,        # where SAM runs; None: a GPU if there is one
 )->dict:                # clip name -> (t,64,h,w) bool
     "Masks of every clip."
     options = dict(device=device) if prior == 'sam' else {}
     prior = make_prior(prior, **options) if isinstance(prior, str) else prior
-    store = MaskStore(path or cache_dir()/'masks')
     bar = tqdm(clips, f'{prior.name} masks', leave=False)
-    return {c.name: store.get(c.name, c.lq, prior) for c in bar}
+    return {c.name: cached_masks(c.name, c.lq, prior.for_clip(c.name), path) for c in bar}
 
 # %% ../nbs/12_evaluate.ipynb #51b0b42f
 def evaluate(

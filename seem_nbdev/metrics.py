@@ -11,7 +11,7 @@ from .core import check, one_of
 from .degradation import check_uint8, rgb_to_y
 
 # %% auto #0
-__all__ = ['psnr', 'ssim', 'frame_scores', 'bootstrap_interval', 'paired_interval']
+__all__ = ['psnr', 'ssim', 'frame_scores', 'bootstrap_interval', 'paired_interval', 'best_match_iou', 'best_matches']
 
 # %% ../nbs/02_metrics.ipynb #d09d3923
 def _planes(sr, gt, channel:str, crop_border:int):
@@ -97,10 +97,18 @@ def bootstrap_interval(
     num_resamples:int=2000,  # draws
     level:float=0.95,        # the share of resampled means inside
     seed:int=0,              # of the generator
+    groups=None,             # clip of each frame; None: all frames are one clip
 )->tuple[float, float]:      # (low, high), unit of `values`
-    "Percentile bootstrap interval of the mean."
+    "Percentile bootstrap interval of the mean; with groups, of the mean over clips of clip means."
     x = _scores(values, 'values')
-    return _middle(_resampled_means(x, np.zeros(len(x)), num_resamples, seed), level)
+    return _middle(_resampled_means(x, _groups(groups, x), num_resamples, seed), level)
+
+def _groups(groups, values)->np.ndarray:
+    "A label for each of `values`."
+    groups = np.zeros(len(values)) if groups is None else np.asarray(groups)
+    check(groups.shape == values.shape,
+          f"groups has shape {groups.shape}, expected one label per frame, {values.shape}")
+    return groups
 
 # %% ../nbs/02_metrics.ipynb #5fda5635
 def paired_interval(
@@ -114,8 +122,48 @@ def paired_interval(
     "Mean difference with its bootstrap interval: mean over clips of clip means, frames paired."
     a, b = _scores(a, 'a'), _scores(b, 'b')
     check(len(a) == len(b), f"a has {len(a)} frames, b has {len(b)}, expected the same frames")
-    groups = np.zeros(len(a)) if groups is None else np.asarray(groups)
-    check(groups.shape == a.shape,
-          f"groups has shape {groups.shape}, expected one label per frame, {a.shape}")
+    groups = _groups(groups, a)
     mean = np.mean([(a - b)[groups == g].mean() for g in np.unique(groups)])
     return float(mean), *_middle(_resampled_means(a - b, groups, num_resamples, seed), level)
+
+# %% ../nbs/02_metrics.ipynb #9a38f696
+def best_match_iou(
+    masks:np.ndarray,  # (a,h,w) bool; empty planes are padding and left out
+    others:np.ndarray, # (b,h,w) bool, b may be 0
+)->np.ndarray:         # (k,) float64 in [0,1], one number per mask that is not empty, in order
+    "For every mask the largest intersection over union with any of `others`, 0 without one."
+    return _ious(masks, others)[0].max(1, initial=0)
+
+def _ious(masks, others): # -> (k,l) IoU of every pair, (l,p) what of `others` is not empty
+    a, b = _flat_masks(masks, 'masks'), _flat_masks(others, 'others')
+    sizes = tuple(f"{m.shape[-2]}x{m.shape[-1]}" for m in (masks, others))
+    check(sizes[0] == sizes[1], "masks are {}, others {}, expected one size".format(*sizes))
+    shared = _shared(a, b)
+    return shared / (a.sum(1)[:, None] + b.sum(1) - shared), b
+
+def _flat_masks(masks, name:str)->np.ndarray:
+    "The planes of a stack that are not empty, each as one row of pixels."
+    kind = str(getattr(masks, 'dtype', type(masks).__name__)), *getattr(masks, 'shape', ())
+    ok = isinstance(masks, np.ndarray) and kind[0] == 'bool' and len(kind) == 4
+    check(ok and kind[2] * kind[3], f"{name} are {kind}, expected a bool array (masks,h,w)")
+    flat = masks.reshape(kind[1], kind[2] * kind[3])
+    return flat[flat.any(1)]
+
+def _shared(a, b)->np.ndarray: # (k,p) and (l,p) bool -> (k,l)
+    "Pixels in both masks of every pair; exact, as float32 counts to 2**24, more than a part has."
+    out = np.zeros((len(a), len(b)))
+    for i in range(0, a.shape[1], 2**14): # parts that stay in a processor's cache
+        x, y = (m[:, i:i + 2**14].astype(np.float32) for m in (a, b))
+        out += x @ y.T
+    return out
+
+# %% ../nbs/02_metrics.ipynb #01cfe038
+def best_matches(
+    masks:np.ndarray,  # (a,h,w) bool
+    others:np.ndarray, # (b,h,w) bool
+)->np.ndarray:         # (k,h,w) bool, one plane per mask that is not empty, in order
+    "For every mask the one of `others` with the largest IoU; an empty plane where none touches it."
+    ious, flat = _ious(masks, others)
+    flat = np.pad(flat, ((1, 0), (0, 0))) # the empty plane comes first: the first of equals wins
+    best = np.pad(ious, ((0, 0), (1, 0))).argmax(1)
+    return flat[best].reshape(len(best), *masks.shape[1:])

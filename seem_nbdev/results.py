@@ -15,18 +15,18 @@ from .core import PROFILES, SeemError, asset, atomic_path, check, one_of
 # %% auto #0
 __all__ = ['METRICS', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows', 'make_rows',
            'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'pivot', 'one_profile',
-           'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table', 'beside',
-           'difference_to_paper', 'format_table', 'save_table']
+           'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table', 'interval_rows',
+           'interval_table', 'beside', 'difference_to_paper', 'format_table', 'save_table']
 
 # %% ../nbs/13_results.ipynb #73bb16c7
 class Metric(NamedTuple):
-    "What one kind of number is called, its unit, and how many decimals the paper prints."
+    "What one kind of number is called, its unit, and its decimals: the paper's where it has them."
     label:str    # heading in a table
     unit:str     # '1' for a plain number
     decimals:int # digits after the point
 
 METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
-           'parameters': Metric('Parameters', '1', 0)}
+           'mask_iou': Metric('Mask IoU', '1', 3), 'parameters': Metric('Parameters', '1', 0)}
 ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'dataset', 'degradation', 'channel',
                'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',
                'profile', 'seed', 'checkpoint', 'version', 'device', 'seconds')
@@ -303,6 +303,39 @@ def difference_table(
     text = [[cell_text(v, r.metric) for v in (r.value, r.low, r.high)] for r in rows.itertuples()]
     rows['text'] = [v if low == '–' else f"{v} [{low}, {high}]" for v, low, high in text]
     return _spread(rows, ['difference'], ['clip', 'metric'], 'text')
+
+# %% ../nbs/13_results.ipynb #4ed2570b
+def interval_rows(
+    rows:pd.DataFrame,           # tidy frame rows of one profile
+    interval:Callable|None=None, # (values, groups=None)->(low, high): `metrics.bootstrap_interval`
+)->pd.DataFrame: # `SETTING`, model, seem, prior, clip, metric, unit, value, low, high, n_frames
+    "Means over frames of every run and degradation: per clip, and the plain mean over clips."
+    rows = check_rows(rows)
+    one_profile(rows)
+    check((rows.n_frames == 1).all(), "pass the frame rows of `make_rows`, not their means")
+    keys, out = [*SETTING, *_RUN, 'metric', 'unit'], []
+    for key, part in rows.groupby(keys, sort=False, dropna=False):
+        clips = [*part.groupby('clip', sort=False)]
+        for clip, some in [*clips, (AVERAGE, part)]:
+            groups = {'groups': some['clip'].to_numpy()} if clip == AVERAGE else {}
+            low, high = interval(some.value.to_numpy(), **groups) if interval else (np.nan, np.nan)
+            value = some.groupby('clip').value.mean().mean()
+            out.append(dict(zip(keys, key)) | dict(clip=clip, value=value, low=low, high=high,
+                                                   n_frames=len(some)))
+    return pd.DataFrame(out).drop(columns=[c for c in _RUN if c not in ('model', 'seem', 'prior')])
+
+def interval_table(
+    means:pd.DataFrame,     # what `interval_rows` gives
+    index=('degradation',), # columns that go down
+    columns=('model',),     # columns that go across
+)->pd.DataFrame:            # text: 'mean [low, high]'
+    "The averages over clips, each with its interval."
+    rows = means[means['clip'] == AVERAGE]
+    labels = [METRICS[m].label for m in rows.metric]
+    text = [[cell_text(v, label) for v in (r.value, r.low, r.high)]
+            for r, label in zip(rows.itertuples(), labels)]
+    text = [v if low == '–' else f"{v} [{low}, {high}]" for v, low, high in text]
+    return _spread(rows.assign(text=text), [*index], [*columns], 'text')
 
 # %% ../nbs/13_results.ipynb #1451a581
 def beside(

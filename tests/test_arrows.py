@@ -9,7 +9,8 @@ core <- all
 layers <- seem edvr basicvsr
 seem <- edvr basicvsr
 degradation <- metrics data
-masks <- sam data evaluate train
+masks <- sam data store evaluate train
+store <- evaluate train
 checkpoints <- sam evaluate train
 metrics <- evaluate
 data <- evaluate train
@@ -19,9 +20,9 @@ results <- evaluate plots
 evaluate <- train
 """
 TOP = {'upscale', 'cli'}   # these may import everything
-LAZY = {('masks', 'sam')}  # found by name, when a prior is made
+LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
 # package: the one module that owns it
-HEAVY = {'segment_anything': 'sam', 'av': 'data', 'zarr': 'masks'}
+HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'accelerate': 'core'}
 
 DYNAMIC = r'(^|\.)(import_module|__import__)$'
 MODULES = sorted(p for p in (ROOT/'seem_nbdev').glob('*.py') if not p.stem.startswith('_'))

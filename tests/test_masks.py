@@ -1,0 +1,285 @@
+"`seem masks` where it hurts: kills, several processes, full disks, frames and stores that are not what they seem."
+import errno, json, multiprocessing, os, random, shutil, signal, subprocess, sys, threading, time
+from collections import Counter
+from pathlib import Path
+import numpy as np, pytest, zarr
+from PIL import Image
+from tqdm import tqdm
+from conftest import BIN, run
+from seem_nbdev import cli, store as store_module
+from seem_nbdev.core import SeemError
+from seem_nbdev.data import CropDataset, degraded, find_sources
+from seem_nbdev.masks import MaskStore, SuperpixelPrior
+from seem_nbdev.store import fill_store
+
+SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'masks']
+
+
+def write_frames(folder, count, seed=0, size=(24, 40)):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, size[0]//8, size[1]//8, 3), dtype=np.uint8)
+    for i, f in enumerate(coarse.repeat(8, 1).repeat(8, 2)): Image.fromarray(f).save(folder/f'{i:03d}.png')
+
+
+@pytest.fixture
+def clips(tmp_path):
+    "Three clips of 30 frames in all."
+    for i, (name, count) in enumerate({'a': 12, 'b/c': 10, 'b/d': 8}.items()):
+        write_frames(tmp_path/'frames'/name, count, i)
+    return tmp_path/'frames'
+
+
+def tree(path): return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob('*') if p.is_file()}
+
+
+def seem(capsys, *args):
+    "Run `seem masks` in this process: status, what it said."
+    status = cli.main(['masks', *map(str, args)])
+    return status, capsys.readouterr()
+
+
+def frames_of(found): return {i for p in Path(found).rglob('c.*') for i in [str(p)]}
+
+
+# Killed
+
+class Logged(SuperpixelPrior):
+    "Superpixels that note each frame before it is computed."
+    def stream(self, frames):
+        for frame in frames:
+            fd = os.open(os.environ['LOGGED'], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(fd, store_module.frames_digest([frame]).encode() + b'\n')
+            os.close(fd)
+            yield self(frame[None])[0]
+
+
+def fill(frames, target):
+    tqdm.set_lock(threading.RLock()) # the usual one is shared by forks, and a killed one would keep it
+    fill_store(find_sources(frames), MaskStore(target), Logged(), progress=False)
+
+
+def test_killed_forty_times(clips, tmp_path, monkeypatch):
+    "kill -9 at random moments ends in the undisturbed store; only frames in flight are computed twice."
+    monkeypatch.setenv('LOGGED', str(tmp_path/'log'))
+    fill(clips, tmp_path/'calm')
+    (tmp_path/'log').unlink()
+    context, rng = multiprocessing.get_context('fork'), random.Random(0)
+    kills = 0
+    while kills < 40:
+        child = context.Process(target=fill, args=(clips, tmp_path/'killed'))
+        child.start()
+        child.join(rng.uniform(0, .08))
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+            kills += 1
+        child.join()
+        if not child.exitcode: # done early: take some frames away, and go on
+            for p in rng.sample(sorted((tmp_path/'killed').rglob('c.*')), 8): p.unlink()
+    fill(clips, tmp_path/'killed')
+    assert tree(tmp_path/'killed') == tree(tmp_path/'calm')
+
+
+def test_nothing_is_computed_twice(clips, tmp_path, monkeypatch):
+    "Each kill costs at most the frames between computing and disk."
+    monkeypatch.setenv('LOGGED', str(tmp_path/'log'))
+    context, rng, kills = multiprocessing.get_context('fork'), random.Random(1), 0
+    while True:
+        child = context.Process(target=fill, args=(clips, tmp_path/'killed'))
+        child.start()
+        child.join(rng.uniform(.02, .12))
+        if not child.is_alive(): break
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+    seen = Counter((tmp_path/'log').read_text().split())
+    assert child.exitcode == 0 and len(seen) == 30
+    assert sum(seen.values()) - 30 <= kills*10 # 9 writes wait at most, one frame is being computed
+
+
+def test_the_command_killed_and_interrupted(clips, tmp_path):
+    "The real command: SIGKILL, then Ctrl-C, then to the end."
+    calm = run(*SEEM, clips, tmp_path/'calm', '--prior', 'superpixel', OMP_NUM_THREADS=1)
+    assert '30 frames of 3 clips' in calm.stdout
+    for sig, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        again = subprocess.Popen([*map(str, SEEM), clips, tmp_path/'killed', '--prior', 'superpixel'], text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        before, deadline = len(frames_of(tmp_path/'killed')), time.time() + 60
+        while len(frames_of(tmp_path/'killed')) < before + 2 and time.time() < deadline and again.poll() is None: time.sleep(.001)
+        again.send_signal(sig)
+        said = again.communicate()[0]
+        assert again.returncode in (status, 0) # 0: it was faster than the signal
+        if again.returncode == 130: assert said.endswith('seem: stopped; the same command goes on from here\n')
+        for p in sorted((tmp_path/'killed').rglob('c.*'))[::3]: p.unlink()
+    run(*SEEM, clips, tmp_path/'killed', '--prior', 'superpixel', OMP_NUM_THREADS=1)
+    assert tree(tmp_path/'killed') == tree(tmp_path/'calm')
+
+
+# Several processes
+
+@pytest.mark.parametrize('launcher', [['torchrun', '--nproc_per_node', '2'],
+                                      ['accelerate', 'launch', '--multi_gpu', '--num_processes', '2']], ids=lambda l: l[0])
+def test_two_processes_make_the_store_of_one(clips, tmp_path, launcher):
+    one = run(*SEEM, clips, tmp_path/'one', '--prior', 'superpixel', OMP_NUM_THREADS=1)
+    two = run(BIN/launcher[0], *launcher[1:], *SEEM[1:], clips, tmp_path/'two', '--prior', 'superpixel',
+              OMP_NUM_THREADS=1, MASTER_PORT=random.randint(20000, 40000))
+    assert tree(tmp_path/'two') == tree(tmp_path/'one')
+    assert '30 frames of 3 clips' in one.stdout and '30 frames of 3 clips' in two.stdout
+    assert 'this process computed 20 of its 20 frames now' in two.stdout # a and b/d
+
+
+def test_two_commands_at_once(clips, tmp_path):
+    "Nobody shared anything out, and still the store is right."
+    args = [*map(str, SEEM), clips, tmp_path/'both', '--prior', 'superpixel']
+    both = [subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    for p in both: assert (p.communicate()[0], p.returncode)[1] == 0
+    run(*SEEM, clips, tmp_path/'one', '--prior', 'superpixel')
+    assert tree(tmp_path/'both') == tree(tmp_path/'one')
+
+
+# The disk
+
+def test_a_full_disk(clips, tmp_path, capsys):
+    "A real one, of 96 kB, where the machine lets us make it."
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=96k', 'none', disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        status, said = seem(capsys, clips, disk/'masks', '--prior', 'superpixel')
+        assert status == 1 and said.err.endswith('No space left on device; what is stored stays valid\n')
+        stored = MaskStore(disk/'masks')
+        kept = [i for k in stored.keys() for i in range(len(stored.open(k))) if i not in stored.open(k).missing()]
+        assert len(kept) > 0
+    finally: subprocess.run(['umount', disk], check=True)
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses(clips, tmp_path, capsys, monkeypatch, number):
+    "After some frames the disk says no; what was written is whole, and the same command finishes."
+    seem(capsys, clips, tmp_path/'calm', '--prior', 'superpixel')
+    real, calls = os.replace, []
+    def replace(a, b):
+        calls.append(b)
+        if len(calls) > 9: raise OSError(number, os.strerror(number), str(a))
+        real(a, b)
+    monkeypatch.setattr(os, 'replace', replace)
+    status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    assert status == 1 and said.out == ''
+    assert said.err.splitlines()[-1].startswith('seem: ') and os.strerror(number) in said.err.splitlines()[-1]
+    monkeypatch.setattr(os, 'replace', real)
+    assert tree(tmp_path/'masks').items() <= tree(tmp_path/'calm').items()
+    assert seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')[0] == 0
+    assert tree(tmp_path/'masks') == tree(tmp_path/'calm')
+
+
+def test_no_way_to_the_store(clips, tmp_path, capsys):
+    (tmp_path/'file').write_text('')
+    for target in (tmp_path/'file', tmp_path/'file'/'below'):
+        status, said = seem(capsys, clips, target, '--prior', 'none')
+        assert status == 1 and said.err.count('\n') == 1 and str(tmp_path/'file') in said.err
+
+
+# Stores
+
+def test_any_zarr_reader_opens_it(clips, tmp_path, capsys):
+    seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    group = zarr.open_group(tmp_path/'masks', mode='r')
+    assert sorted(group['b'].array_keys()) == ['c', 'd']
+    packed = group['b/c'][:]
+    frames = np.stack([*find_sources(clips/'b'/'c')[0]])
+    assert (np.unpackbits(packed, axis=-1)[..., :40].astype(bool) == SuperpixelPrior()(frames)).all()
+    assert group['b/c'].nchunks_initialized == 10
+
+
+def test_a_damaged_frame_is_computed_again(clips, tmp_path, capsys):
+    seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    whole = tree(tmp_path/'masks')
+    for spoil in (lambda b: b[:-3], lambda b: b'', lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:]):
+        chunk = tmp_path/'masks'/'a'/'c.7.0.0.0'
+        chunk.write_bytes(spoil(chunk.read_bytes()))
+        with pytest.raises(SeemError, match='frame 7'): MaskStore(tmp_path/'masks').open('a')[:]
+        status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+        assert status == 0 and '1 frames computed' in said.out and 'is damaged' in said.err
+        assert tree(tmp_path/'masks') == whole
+
+
+@pytest.mark.parametrize('change, says', [
+    (dict(format=99), 'of format 99, by seem_nbdev 0.1.0; this version reads format 1'),
+    (None, 'holds no masks of this library')], ids=['later version', 'not ours'])
+@pytest.mark.parametrize('node', ['.', 'a'])
+def test_a_store_of_another_make(clips, tmp_path, capsys, change, says, node):
+    seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    path = tmp_path/'masks'/node/'zarr.json'
+    meta = json.loads(path.read_text())
+    if change: meta['attributes']['seem_masks'] |= change
+    else: meta['attributes'] = {}
+    path.write_text(json.dumps(meta))
+    before = tree(tmp_path/'masks')
+    status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    assert status == 1 and says in said.err.splitlines()[-1]
+    assert tree(tmp_path/'masks') == before
+
+
+@pytest.mark.parametrize('spoil, says', [
+    (lambda p: p.unlink(), 'lacks 1 frames: number 3'),
+    (lambda p: p.write_bytes(b'no image'), '003.png cannot be read'),
+    (lambda p: p.write_bytes(p.read_bytes()[:60]), '003.png cannot be read'),
+    (lambda p: Image.new('RGB', (40, 23)).save(p), '003.png is 40x23, the frames before it are 40x24'),
+    (lambda p: Image.new('RGB', (40, 24)).save(p), 'made with other settings or frames: frames ')],
+    ids=['hole', 'no image', 'cut off', 'size', 'content'])
+def test_frames_that_changed(clips, tmp_path, capsys, spoil, says):
+    "One line, a status, and what was stored stays."
+    seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    before = tree(tmp_path/'masks')
+    spoil(clips/'b'/'c'/'003.png')
+    status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    assert status == 1 and says in said.err.splitlines()[-1] and 'Traceback' not in said.err
+    assert tree(tmp_path/'masks') == before
+
+
+def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
+    "Fewer frames at the second reading: an error, not a store with a hole that nobody notices."
+    source, = find_sources(clips/'a')
+    real = type(source).__iter__
+    reads = []
+    def shorter(self):
+        reads.append(1)
+        frames = list(real(self))
+        return iter(frames[:-1] if len(reads) > 1 else frames)
+    monkeypatch.setattr(type(source), '__iter__', shorter)
+    with pytest.raises(SeemError, match='changed while it was read'):
+        fill_store([source], MaskStore(tmp_path/'masks'), SuperpixelPrior(), progress=False)
+    assert MaskStore(tmp_path/'masks').open('a').missing() == [11]
+
+
+# Training from a store
+
+def test_crops_from_disk_are_those_from_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    clip = degraded('x', rng.integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
+    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    on_disk = MaskStore(tmp_path/'masks').open('x')
+    a, b = (CropDataset([clip], {'x': m}, num_frames=3, patch_size=13, length=30) for m in (masks, on_disk))
+    for i in range(30): assert (a[i]['masks'] == b[i]['masks']).all() and a[i]['key'] == b[i]['key']
+    Path(on_disk.file(2)).unlink()
+    with pytest.raises(SeemError, match="masks of clip 'x' lack 1 frames, the first is 2"):
+        CropDataset([clip], {'x': on_disk}, num_frames=3, patch_size=13)
+
+
+def test_many_workers_read_one_store(tmp_path):
+    from torch.utils.data import DataLoader
+    clip = degraded('x', np.random.default_rng(0).integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
+    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    crops = CropDataset([clip], {'x': MaskStore(tmp_path/'masks').open('x')}, num_frames=3, patch_size=16, length=40)
+    for batch in DataLoader(crops, batch_size=4, num_workers=2):
+        for key, found in zip(batch['key'], batch['masks']):
+            _, t, y, x, k = (int(v) if v.isdigit() else v for v in key.split('/'))
+            if k == 0: assert (found.numpy() == masks[t:t + 3, :, y:y + 16, x:x + 16]).all()
+
+
+def test_a_moved_store_is_the_same_store(clips, tmp_path, capsys):
+    seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
+    shutil.move(tmp_path/'masks', tmp_path/'elsewhere')
+    status, said = seem(capsys, clips, tmp_path/'elsewhere', '--prior', 'superpixel')
+    assert status == 0 and '0 frames computed' in said.out
