@@ -22,7 +22,8 @@ evaluate <- train
 TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
 # package: the one module that owns it
-HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'accelerate': 'core'}
+HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'numcodecs': 'store',
+         'accelerate': 'core'}
 
 DYNAMIC = r'(^|\.)(import_module|__import__)$'
 MODULES = sorted(p for p in (ROOT/'seem_nbdev').glob('*.py') if not p.stem.startswith('_'))
