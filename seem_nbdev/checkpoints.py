@@ -70,6 +70,9 @@ _SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 
     ('vit_l', '0b3195', '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
     ('vit_b', '01ec64', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
 )}
+_SAM['sam_vit_t'] = _published(
+    'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/', 'mobile_sam.pt',
+    '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam', 'SA-1B')
 
 # %% ../nbs/10_checkpoints.ipynb #8163c8a5
 def _shipped(name, arch):

@@ -4,97 +4,451 @@
 
 # %% ../nbs/05_sam.ipynb #97e2fe4d
 from __future__ import annotations
+import math, re, warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-import numpy as np, torch
+from types import MappingProxyType
+import numpy as np, torch, torch.nn.functional as F
+from torch import nn
+from torchvision.ops import batched_nms, remove_small_boxes
 from tqdm import tqdm
-from .checkpoints import read_state, sha256, verified
-from .core import check, get_device, one_of
-from .masks import NUM_MASKS, check_frames, order_and_pad
+from .checkpoints import load_state, read_state, sha256, verified
+from .core import SeemError, check, get_device, one_of
+from .masks import NUM_MASKS, MaskPrior, check_frames
 
 # %% auto #0
-__all__ = ['MODEL_TYPES', 'sam_checkpoint', 'load_weights', 'build_sam', 'generate_masks', 'SAMPrior']
+__all__ = ['MODEL_TYPES', 'DTYPES', 'MOBILE_KEY_MAP', 'sam_checkpoint', 'MobileEncoder', 'mobile_names', 'mobile_sam',
+           'load_weights', 'build_sam', 'sam_frames', 'exact_attention', 'fused_attention', 'GridAttention',
+           'set_precision', 'point_prompts', 'pack_bits', 'measure', 'read_rows', 'decode', 'kept', 'ahead', 'download',
+           'arrived', 'SAMCandidates', 'check_options', 'SAMSettings', 'SAMPrior']
 
-# %% ../nbs/05_sam.ipynb #2295bcde
-MODEL_TYPES = ('vit_h', 'vit_l', 'vit_b')
+# %% ../nbs/05_sam.ipynb #c6fc5c5b
+MODEL_TYPES = MappingProxyType(dict(vit_h=1280, vit_l=1024, vit_b=768, vit_t=320))
+DTYPES = MappingProxyType({str(d).removeprefix('torch.'): d for d in (
+    torch.float32, torch.bfloat16, torch.float16)})
 
 def sam_checkpoint(
-    model_type:str='vit_h', # 'vit_h', 'vit_l' or 'vit_b'
+    model_type:str='vit_h', # a name in `MODEL_TYPES`
 )->Path:
     "The weights of one size of SAM, checked; if they are not here, where to get them."
     name = f"sam_{one_of(model_type, MODEL_TYPES, 'model_type')}"
     return verified(name)
 
+# %% ../nbs/05_sam.ipynb #2295bcde
+class MobileEncoder(nn.Module):
+    "MobileSAM's image encoder: (n,3,1024,1024) -> (n,256,64,64)."
+    img_size = 1024
+    def __init__(self):
+        super().__init__()
+        try: from timm.models.tiny_vit import TinyVit
+        except ImportError as e: raise SeemError(
+            f"vit_t needs timm ({e}): pip install 'seem_nbdev[mobile]'") from None
+        from segment_anything.modeling.common import LayerNorm2d
+        self.trunk = TinyVit(embed_dims=(64, 128, 160, 320), depths=(2, 2, 6, 2),
+                             num_heads=(2, 4, 5, 10), window_sizes=(7, 7, 14, 7), drop_path_rate=0.)
+        self.trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
+        self.trunk.head = nn.Identity()
+        self.neck = nn.Sequential(
+            nn.Conv2d(320, 256, 1, bias=False), LayerNorm2d(256),
+            nn.Conv2d(256, 256, 3, padding=1, bias=False), LayerNorm2d(256))
+
+    def forward(self, x): return self.neck(self.trunk.forward_features(x))
+
+# %% ../nbs/05_sam.ipynb #de904b69
+MOBILE_KEY_MAP = (
+    (r'^image_encoder\.(norm_head|head)\..*', ''),
+    (r'^(image_encoder)\.layers\.(\d)\.downsample\.',
+     lambda m: f'{m[1]}.trunk.stages.{int(m[2]) + 1}.downsample.'),
+    (r'^(image_encoder)\.layers\.', r'\1.trunk.stages.'),
+    (r'^(image_encoder)\.patch_embed\.seq\.0\.', r'\1.trunk.patch_embed.conv1.'),
+    (r'^(image_encoder)\.patch_embed\.seq\.2\.', r'\1.trunk.patch_embed.conv2.'),
+    (r'\.c\.weight$', '.conv.weight'),
+)
+
+# %% ../nbs/05_sam.ipynb #190c0c45
+def mobile_names(
+    state:dict, # weights under MobileSAM's names, or any of SAM's sizes
+)->dict:        # under ours
+    "Rename MobileSAM's keys and drop its classifier; SAM's own names pass unchanged."
+    def rename(key):
+        for pattern, new in MOBILE_KEY_MAP: key = re.sub(pattern, new, key)
+        return key
+    return {new: v for k, v in state.items() if (new := rename(k))}
+
+# %% ../nbs/05_sam.ipynb #56a29353
+def mobile_sam():
+    "An untrained MobileSAM."
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+    prompts = PromptEncoder(embed_dim=256, image_embedding_size=(64, 64),
+                            input_image_size=(1024, 1024), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
+    return Sam(MobileEncoder(), prompts, MaskDecoder(transformer_dim=256, transformer=transformer))
+
 # %% ../nbs/05_sam.ipynb #e8438307
 def load_weights(
-    sam:torch.nn.Module, # filled in place
+    sam:nn.Module,       # filled in place
     checkpoint,          # a file of SAM's weights
-):                       # `sam`
+    model_type:str=None, # what `sam` is called, for the error message
+)->nn.Module:            # `sam`
     "Fill a SAM network strictly."
-    state, own = read_state(checkpoint), sam.state_dict()
-    shapes = lambda d: {k: tuple(v.shape) for k, v in d.items()}
-    wrong = dict(set(shapes(state).items()) ^ set(shapes(own).items()))
-    check(not wrong, f"{checkpoint} does not fit this size of SAM: {len(wrong)} parameters differ, "
-          f"among them {', '.join(sorted(wrong)[:3])}; check model_type")
-    sam.load_state_dict(state)
-    return sam
+    state = mobile_names(read_state(checkpoint))
+    width = state.get('image_encoder.neck.0.weight', torch.empty(0)).shape[1:2]
+    fits = next((name for name, w in MODEL_TYPES.items() if width == (w,)), None)
+    check(not model_type or fits in (None, model_type),
+          f"{checkpoint} holds the weights of {fits}, not {model_type}; use model_type={fits!r}")
+    return load_state(state, sam, str(checkpoint))
 
 # %% ../nbs/05_sam.ipynb #49cf3d15
 def build_sam(
-    checkpoint, # a file of SAM's weights
-    model_type:str='vit_h', # 'vit_h', 'vit_l' or 'vit_b'
-    device=None, # None: a GPU if there is one
-):
-    "The SAM network of one size, with weights."
+    checkpoint,             # a file of SAM's weights
+    model_type:str='vit_h', # a name in `MODEL_TYPES`
+    device=None,            # None: a GPU if there is one
+)->nn.Module:
+    "The SAM network of one size, with weights, in float32."
     from segment_anything import sam_model_registry
-    sam = sam_model_registry[one_of(model_type, MODEL_TYPES, 'model_type')]()
-    return load_weights(sam, checkpoint).to(get_device(device)).eval()
+    makers = {**sam_model_registry, 'vit_t': mobile_sam}
+    sam = makers[one_of(model_type, MODEL_TYPES, 'model_type')]()
+    return load_weights(sam, checkpoint, model_type).float().to(get_device(device)).eval()
+
+# %% ../nbs/05_sam.ipynb #cc92f38b
+def sam_frames(
+    frames:np.ndarray, # (n,h,w,3) uint8 RGB
+    img_size:int=1024, # of the square that the encoder takes
+)->torch.Tensor:       # (n,3,H,W) uint8, the longer of H and W is `img_size`
+    "Enlarge or shrink frames as SAM's predictor does it."
+    from segment_anything.utils.transforms import ResizeLongestSide
+    h, w = frames.shape[1:3]
+    check(min(h, w)/max(h, w)*img_size >= .5, f"frames are {h}x{w}: nothing is left of the short "
+          f"side when the long one becomes {img_size} pixels; cut them into parts")
+    fit = ResizeLongestSide(img_size)
+    images = torch.from_numpy(np.stack([fit.apply_image(f) for f in frames]))
+    return images.permute(0, 3, 1, 2).contiguous()   # the order decides the last bit of sums
 
 # %% ../nbs/05_sam.ipynb #53624681
-def generate_masks(
-    generator,         # a `SamAutomaticMaskGenerator`
-    frame:np.ndarray,  # (h,w,3) uint8 RGB
-    num_masks:int=NUM_MASKS,
-)->np.ndarray:         # (num_masks,h,w) bool
-    "Masks of one frame, largest first."
-    found = [m['segmentation'] for m in generator.generate(frame)]
-    h, w, _ = frame.shape
-    return order_and_pad(np.stack(found) if found else np.zeros((0, h, w), bool), num_masks)
+def exact_attention(
+    q, k, v, # (b,h*w,d) each
+    rel_h,   # (b,h,w,h) bias of each query by the row of the key
+    rel_w,   # (b,h,w,w) and by its column
+):           # (b,h*w,d)
+    "Attention with decomposed relative positions, in the order of the official code."
+    b, h, w, _ = rel_h.shape
+    attn = (q*q.shape[-1]**-0.5) @ k.transpose(-2, -1)
+    attn = attn.view(b, h, w, h, w) + rel_h[..., None] + rel_w[..., None, :]
+    return attn.view(b, h*w, h*w).softmax(-1) @ v
+
+# %% ../nbs/05_sam.ipynb #986469af
+def fused_attention(
+    q, k, v, # (b,h*w,d) each
+    rel_h,   # (b,h,w,h)
+    rel_w,   # (b,h,w,w)
+):           # (b,h*w,d)
+    "The same by PyTorch's fused attention, the bias riding in the heads."
+    b, h, w, _ = rel_h.shape
+    row = torch.eye(h, dtype=q.dtype, device=q.device)[:, None].expand(h, w, h)
+    col = torch.eye(w, dtype=q.dtype, device=q.device)[None].expand(h, w, w)
+    place = torch.cat([row, col], -1).reshape(1, h*w, h + w).expand(b, -1, -1)
+    rel = torch.cat([rel_h, rel_w], -1).reshape(b, h*w, h + w)
+    q = torch.cat([q*q.shape[-1]**-0.5, rel], -1)[None]
+    k, wide = torch.cat([k, place], -1)[None], F.pad(v, (0, h + w))[None]
+    return F.scaled_dot_product_attention(q, k, wide, scale=1.)[0, ..., :v.shape[-1]]
+
+# %% ../nbs/05_sam.ipynb #10305e0d
+class GridAttention(nn.Module):
+    "Attention of one block of SAM's encoder; layers and tables are those of `attn`."
+    def __init__(self,
+        attn:nn.Module,  # the official layer
+        exact:bool=True, # False: fused
+    ):
+        super().__init__()
+        from segment_anything.modeling.image_encoder import get_rel_pos
+        self.qkv, self.proj, self.num_heads = attn.qkv, attn.proj, attn.num_heads
+        self.attend = exact_attention if exact else fused_attention
+        for name in ('rel_pos_h', 'rel_pos_w'):
+            table = getattr(attn, name).detach()
+            n = (len(table) + 1)//2
+            self.register_buffer(name, get_rel_pos(n, n, table), persistent=False)
+
+    def forward(self, x): # (n,h,w,c), the same comes out
+        n, h, w, _ = x.shape
+        qkv = self.qkv(x).reshape(n, h*w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(3, n*self.num_heads, h*w, -1).unbind(0)
+        grid = q.reshape(len(q), h, w, -1)
+        rel_h = torch.einsum('bhwc,hkc->bhwk', grid, self.rel_pos_h)
+        rel_w = torch.einsum('bhwc,wkc->bhwk', grid, self.rel_pos_w)
+        out = self.attend(q, k, v, rel_h, rel_w).view(n, self.num_heads, h, w, -1)
+        return self.proj(out.permute(0, 2, 3, 1, 4).reshape(n, h, w, -1))
 
 # %% ../nbs/05_sam.ipynb #1a34cfbb
-class SAMPrior:
-    "Masks of Segment Anything on a grid of points (section 3.2)."
-    name = 'sam'
+def set_precision(
+    sam:nn.Module,     # changed in place
+    dtype:torch.dtype, # of `DTYPES`
+)->nn.Module:          # `sam`
+    "Let SAM's encoder compute in `dtype`, without waits between host and device."
+    half = dtype != torch.float32
+    blocks = [m for m in sam.image_encoder.modules() if hasattr(m, 'attn') and hasattr(m, 'mlp')]
+    for block in blocks:
+        vit = hasattr(block.attn, 'rel_pos_h')   # else TinyViT
+        if vit: block.attn = GridAttention(block.attn, exact=not half)
+        if not half: continue
+        block.attn.to(dtype), block.mlp.to(dtype)
+        norms = (block.norm1, block.norm2) if vit else (block.attn.norm, block.mlp.norm)
+        for norm in norms: norm.float().register_forward_hook(lambda layer, x, y: y.to(dtype))
+    return sam
+
+# %% ../nbs/05_sam.ipynb #029547a0
+def point_prompts(
+    sam:nn.Module,
+    h:int, w:int,          # the frame's size
+    points_per_side:int=8, # of the grid
+)->list: # of keyword arguments of the mask decoder, each for 64 points or fewer
+    "A grid of points as prompts."
+    from segment_anything.utils.amg import build_point_grid
+    from segment_anything.utils.transforms import ResizeLongestSide
+    points = build_point_grid(points_per_side)*[w, h]
+    points = ResizeLongestSide(sam.image_encoder.img_size).apply_coords(points, (h, w))
+    prompts, pe = [], sam.prompt_encoder.get_dense_pe()
+    for at in torch.as_tensor(points, device=sam.device).split(64):
+        labels = torch.ones(len(at), 1, dtype=torch.int, device=sam.device)
+        sparse, dense = sam.prompt_encoder(points=(at[:, None], labels), boxes=None, masks=None)
+        prompts.append(dict(image_pe=pe, sparse_prompt_embeddings=sparse,
+                            dense_prompt_embeddings=dense))
+    return prompts
+
+# %% ../nbs/05_sam.ipynb #e8c9791d
+def pack_bits(
+    masks:torch.Tensor, # (...,w) bool
+)->torch.Tensor:        # (...,ceil(w/8)) uint8
+    "`np.packbits` along the last axis, on any device."
+    w = masks.shape[-1]
+    bits = F.pad(masks.to(torch.uint8), (0, -w % 8)).unflatten(-1, (-1, 8))
+    shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=masks.device)
+    return (bits << shifts).sum(-1, dtype=torch.uint8)
+
+# %% ../nbs/05_sam.ipynb #f4fb6f17
+def measure(
+    logits:torch.Tensor, # (k,h,w)
+    scores:torch.Tensor, # (k,) overlaps with the true object, as SAM predicts them
+    threshold:float,     # of the logits
+    offset:float,        # up and down from there, for the stability
+)->torch.Tensor:         # (k,h*ceil(w/8)+28) uint8, for `read_rows`
+    "What the filters need of each candidate, and its mask, in one row of bytes."
+    from segment_anything.utils.amg import batched_mask_to_box, calculate_stability_score
+    stability = calculate_stability_score(logits, threshold, offset)
+    masks = logits > threshold
+    areas, boxes = masks.flatten(1).sum(1), batched_mask_to_box(masks)
+    floats = torch.stack([scores.float(), stability], 1)
+    stats = [floats.view(torch.uint8), boxes.int().view(torch.uint8),
+             areas.int()[:, None].view(torch.uint8)]
+    return torch.cat([pack_bits(masks).flatten(1), *stats], 1)
+
+# %% ../nbs/05_sam.ipynb #5e047bf6
+def read_rows(
+    rows:np.ndarray, # (k,h*ceil(w/8)+28) uint8 of `measure`
+    h:int, w:int,    # the frame's size
+)->tuple: # masks (k,h,ceil(w/8)) packed; a dict of scores, stability, areas (k,), boxes (k,4) xyxy
+    "Take the rows of `measure` apart."
+    masks, floats, ints = np.split(rows, [rows.shape[1] - 28, rows.shape[1] - 20], axis=1)
+    scores, stability = torch.from_numpy(floats.copy().view(np.float32)).unbind(1)
+    boxes, areas = torch.from_numpy(ints.copy().view(np.int32)).split([4, 1], 1)
+    return masks.reshape(len(rows), h, -(-w//8)), dict(
+        scores=scores, stability=stability, boxes=boxes.float(), areas=areas[:, 0])
+
+# %% ../nbs/05_sam.ipynb #84b5fb02
+def decode(
+    sam:nn.Module,
+    embedding:torch.Tensor, # (1,c,H,W) of one frame
+    prompts:list,           # of `point_prompts`
+    h:int, w:int,           # the frame's size
+    offset:float=1.,        # of the stability
+)->torch.Tensor:            # (candidates,bytes) uint8, for `read_rows`
+    "All candidates of one frame, three for each point, measured."
+    from segment_anything.utils.transforms import ResizeLongestSide
+    fit = ResizeLongestSide(sam.image_encoder.img_size)
+    resized, rows = fit.get_preprocess_shape(h, w, fit.target_length), []
+    for prompt in prompts:
+        found = sam.mask_decoder(image_embeddings=embedding, multimask_output=True, **prompt)
+        for logits, scores in zip(*(o.float().split(16) for o in found)):
+            logits = sam.postprocess_masks(logits, resized, (h, w)).flatten(0, 1)
+            rows.append(measure(logits, scores.flatten(), sam.mask_threshold, offset))
+    return torch.cat(rows)
+
+# %% ../nbs/05_sam.ipynb #c8f1f448
+def kept(
+    scores, stability,         # (k,) float32
+    boxes:torch.Tensor,        # (k,4) float32: first and last pixel, xyxy
+    areas:torch.Tensor,        # (k,)
+    *, pred_iou_thresh:float=0.88,
+    stability_score_thresh:float=0.95,
+    box_nms_thresh:float=0.7,
+    min_box_size:float=0.,     # smallest width and height of a box, last minus first pixel
+)->torch.Tensor:               # indices, the largest mask first
+    "Which candidates pass the filters of the official generator."
+    keep = torch.arange(len(scores))
+    if pred_iou_thresh > 0: keep = keep[scores > pred_iou_thresh]
+    if stability_score_thresh > 0: keep = keep[stability[keep] >= stability_score_thresh]
+    keep = keep[remove_small_boxes(boxes[keep], min_box_size)]
+    none = torch.zeros(len(keep))   # boxes are of one category
+    keep = keep[batched_nms(boxes[keep], scores[keep], none, box_nms_thresh)]
+    return keep[areas[keep].argsort(descending=True, stable=True)]
+
+# %% ../nbs/05_sam.ipynb #102942a7
+def ahead(
+    make,  # called with each item, in a thread
+    items,
+):         # yields the results in order
+    "Make one more than was asked for, meanwhile."
+    with ThreadPoolExecutor(1) as pool:
+        ready = None
+        for item in items:
+            later = pool.submit(make, item)
+            if ready: yield ready.result()
+            ready = later
+        if ready: yield ready.result()
+
+# %% ../nbs/05_sam.ipynb #83f6f3d8
+def download(
+    x:torch.Tensor,
+)->tuple: # the copy, and a call that waits until it is there
+    "Start to copy `x` into host memory."
+    if x.device.type != 'cuda': return x.cpu(), lambda: None
+    host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
+    return host, torch.cuda.current_stream(x.device).record_event().synchronize
+def arrived(batches):
+    "The rows of each frame of `batches`, once they are there."
+    for rows, wait, h, w in batches:
+        wait()
+        for row in rows.numpy(): yield row, h, w
+
+# %% ../nbs/05_sam.ipynb #936a1072
+class SAMCandidates:
+    "The candidates of every frame of a clip, computed in batches."
+    def __init__(self, sam, points_per_side=8, offset=1., batch_size=1):
+        self.sam, self.points_per_side, self.offset = sam, points_per_side, offset
+        self.batch_size, self.prompts = batch_size, {}
+    def prepare(self, frames):
+        check(len({f.shape for f in frames}) == 1, "the frames of a clip differ in size; split it")
+        images = sam_frames(np.stack(frames), self.sam.image_encoder.img_size)
+        if self.sam.device.type == 'cuda': images = images.pin_memory()
+        return images, frames[0].shape[:2]
+
+    @torch.inference_mode()
+    def run(self, images, h, w):
+        "Start on one batch: its rows (n,candidates,bytes), and a call that waits for them."
+        if (h, w) not in self.prompts:
+            self.prompts = {(h, w): point_prompts(self.sam, h, w, self.points_per_side)}
+        images = images.to(self.sam.device, non_blocking=True)
+        embeddings = self.sam.image_encoder(self.sam.preprocess(images))
+        each = [decode(self.sam, e, self.prompts[h, w], h, w, self.offset)
+                for e in embeddings.split(1)]
+        return download(torch.stack(each))
+
+    def launch(self, images, h, w):
+        "`run` in parts that fit in memory."
+        done = []
+        while len(images):
+            part = images[:self.batch_size]
+            try: done.append((*self.run(part, h, w), h, w))
+            except torch.OutOfMemoryError: self.halve(len(part))
+            else: images = images[len(part):]
+        return done
+    def halve(self, n):
+        check(n > 1, "SAM runs out of GPU memory at one frame at a time; free some, use a smaller "
+                     "model_type or dtype='bfloat16', or compute masks on device='cpu'")
+        self.batch_size = n//2
+        warnings.warn(f"SAM: {n} frames at once do not fit in the GPU's memory; {n//2} from now on")
+
+    def __call__(self, frames): # iterable of (h,w,3) -> yields of each (candidates,bytes), h, w
+        frames, before = iter(frames), []
+        batches = iter(lambda: [*islice(frames, self.batch_size)], [])
+        for images, (h, w) in ahead(self.prepare, batches):
+            now = self.launch(images, h, w)
+            yield from arrived(before)
+            before = now
+        yield from arrived(before)
+
+# %% ../nbs/05_sam.ipynb #3589959a
+def check_options(
+    num_masks, batch_size, points_per_side, # whole numbers; the first two may be None
+    **thresholds,                           # numbers
+)->dict: # the options that decide the masks
+    "Check the numbers that `SAMPrior` takes."
+    whole = lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0
+    real = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    check(whole(points_per_side), f"points_per_side is {points_per_side!r}, expected 1, 2, 3, ...")
+    for name, v in dict(num_masks=num_masks, batch_size=batch_size).items():
+        check(v is None or whole(v), f"{name} is {v!r}, expected 1, 2, 3, ... or None")
+    for name, v in thresholds.items(): check(real(v), f"{name} is {v!r}, expected a number")
+    return dict(points_per_side=points_per_side, **{k: float(v) for k, v in thresholds.items()})
+
+# %% ../nbs/05_sam.ipynb #ff485412
+class SAMSettings:
+    "What `SAMPrior` is told, checked."
     def __init__(self,
         checkpoint=None,        # a file of SAM's weights; None: that of `model_type`
-        model_type:str='vit_h', # 'vit_h', 'vit_l' or 'vit_b'
+        model_type:str='vit_h', # 'vit_h', 'vit_l', 'vit_b' or 'vit_t' (MobileSAM)
         points_per_side:int=8,  # the grid's
-        num_masks:int=NUM_MASKS, # planes per frame
+        num_masks:int|None=NUM_MASKS, # planes per frame; None: as many as there are
         pred_iou_thresh:float=0.88,
         stability_score_thresh:float=0.95,
+        stability_score_offset:float=1.0,
         box_nms_thresh:float=0.7,
+        min_box_size:float=0.,  # smallest width and height in pixels
+        batch_size:int|None=None, # frames; None: 8 in half precision on a GPU, else 1
+        dtype=None,             # a name in `DTYPES`; None: 'bfloat16' on a GPU, else 'float32'
         device=None,            # None: a GPU if there is one
     ):
+        self.options = check_options(
+            num_masks, batch_size, points_per_side, pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh, box_nms_thresh=box_nms_thresh,
+            stability_score_offset=stability_score_offset, min_box_size=min_box_size)
+        self.model_type, self.num_masks = one_of(model_type, MODEL_TYPES, 'model_type'), num_masks
+        self.device = get_device(device)
+        gpu = self.device.type == 'cuda'
+        dtype = str(dtype or ('bfloat16' if gpu else 'float32')).removeprefix('torch.')
+        self.dtype = one_of(dtype, DTYPES, 'dtype')
+        self.batch_size = batch_size or (8 if gpu and dtype != 'float32' else 1)
         self.checkpoint = Path(checkpoint) if checkpoint else sam_checkpoint(model_type)
         check(self.checkpoint.is_file(), f"{self.checkpoint} is no file of SAM's weights")
-        self.model_type, self.num_masks, self.device = model_type, num_masks, device
-        self.options = dict(points_per_side=points_per_side, pred_iou_thresh=pred_iou_thresh,
-            stability_score_thresh=stability_score_thresh, box_nms_thresh=box_nms_thresh)
-
-    def build(self): return build_sam(self.checkpoint, self.model_type, self.device)
-
-    @cached_property
-    def generator(self):
-        from segment_anything import SamAutomaticMaskGenerator
-        return SamAutomaticMaskGenerator(self.build(), **self.options)
 
     @cached_property
     def params(self):
         return dict(self.options, model_type=self.model_type, num_masks=self.num_masks,
-                    checkpoint=sha256(self.checkpoint))
+                    dtype=self.dtype, checkpoint=sha256(self.checkpoint))
+
+# %% ../nbs/05_sam.ipynb #4af0cc59
+class SAMPrior(SAMSettings, MaskPrior):
+    "Masks of Segment Anything on a grid of points (section 3.2)."
+    name, framewise = 'sam', True   # the masks of a frame depend on that frame alone
+
+    def build(self): return build_sam(self.checkpoint, self.model_type, self.device)
+
+    @cached_property
+    def candidates(self):
+        sam = set_precision(self.build(), DTYPES[self.dtype])
+        return SAMCandidates(sam, self.options['points_per_side'],
+                             self.options['stability_score_offset'], self.batch_size)
+
+    def stream(self,
+        frames, # iterable of (h,w,3) uint8 RGB
+    ): # yields of each (num_masks,h,w) bool; num_masks=None: as many planes as it has masks
+        "The masks of frames as they come, a few of which are read ahead."
+        filters = {k: self.options[k] for k in kept.__kwdefaults__}
+        each = (check_frames(np.asarray(frame)[None])[0] for frame in frames)
+        for rows, h, w in self.candidates(each):
+            masks, measured = read_rows(rows, h, w)
+            masks = masks[kept(**measured, **filters)[:self.num_masks].numpy()]
+            out = np.zeros((self.num_masks or len(masks), h, w), bool)
+            out[:len(masks)] = np.unpackbits(masks, axis=-1, count=w)
+            yield out
 
     def __call__(self,
         frames:np.ndarray, # (t,h,w,3) uint8 RGB
-    )->np.ndarray:         # (t,64,h,w) bool
-        bar = tqdm(check_frames(frames), 'SAM masks', unit='frame', leave=False, delay=2)
-        return np.stack([generate_masks(self.generator, frame, self.num_masks) for frame in bar])
+    )->np.ndarray: # (t,num_masks,h,w) bool; num_masks=None: planes for the frame that has most
+        (t, h, w, _), n = check_frames(frames).shape, self.num_masks
+        each = tqdm(self.stream(frames), 'SAM masks', t, unit='frame', leave=False, delay=2)
+        if not n: n = max(map(len, each := list(each)))
+        out = np.zeros((t, n, h, w), bool)
+        for masks, planes in zip(each, out): planes[:len(masks)] = masks
+        return out

@@ -1,0 +1,208 @@
+"SAM at its real size against the official generator, on the same random weights, and what is refused."
+import json, zlib
+import numpy as np, pytest, torch
+from PIL import Image
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from skimage import data
+from seem_nbdev.core import SeemError
+from seem_nbdev.masks import MaskStore, make_prior
+from torch.utils._python_dispatch import TorchDispatchMode
+from seem_nbdev.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
+
+ALL_PASS = dict(pred_iou_thresh=-100., stability_score_thresh=-1., box_nms_thresh=2.)
+
+
+def made_from_name(key, shape):
+    "Random numbers that depend on the name alone; weights of norms near 1, variances above 0.5."
+    if key.endswith('num_batches_tracked'): return torch.zeros(shape, dtype=torch.long)
+    r = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape).astype(np.float32)
+    r = r*np.float32(0.01 if len(shape) == 1 else 1/np.sqrt(max(1, int(np.prod(shape[1:])))))
+    if key.endswith('running_var'): r = np.abs(r) + np.float32(.5)
+    elif len(shape) == 1 and key.endswith('weight'): r = r + np.float32(1)
+    return torch.from_numpy(r)
+
+
+def filled(sam):
+    sam.load_state_dict({k: made_from_name(k, tuple(v.shape)) for k, v in sam.state_dict().items()})
+    return sam.eval()
+
+
+def small_frames(n, h=36, w=64):
+    "Different pieces of a photograph, (n,h,w,3)."
+    photo = Image.fromarray(data.astronaut())
+    return np.stack([np.array(photo.resize((w, h), Image.BICUBIC, (64*i, 100, 64*i + 320, 280)))
+                     for i in range(n)])
+
+
+def official(sam, frame, points_per_side=8):
+    "The masks of the official generator, every filter open, ordered by area."
+    found = SamAutomaticMaskGenerator(sam, points_per_side, **ALL_PASS).generate(frame)
+    masks = np.stack([m['segmentation'] for m in found])
+    return masks[np.argsort(-masks.sum((1, 2)), kind='stable')]
+
+
+def matched_iou(a, b):
+    "Mean over the masks of `a` of the overlap with the nearest of `b`."
+    a, b = (m.reshape(len(m), -1).astype(np.float32) for m in (a, b))
+    inter = a @ b.T
+    union = a.sum(1)[:, None] + b.sum(1) - inter
+    return np.where(union > 0, inter/np.maximum(union, 1), 1).max(1).mean()
+
+
+class Prior(SAMPrior):
+    "With random weights; the checkpoint's file is any."
+    def __init__(self, make, **kw):
+        super().__init__(__file__, device='cpu', **kw)
+        self.build = lambda: filled(make())
+
+
+# At full size
+
+@pytest.fixture(scope='module')
+def vit_b():
+    frame, = small_frames(1, 90, 160)
+    return frame, official(filled(sam_model_registry['vit_b']()), frame)
+
+
+def test_vit_b_is_exact(vit_b):
+    frame, expected = vit_b
+    assert expected.shape == (192, 90, 160) and 0 < expected.mean() < 1
+    prior = Prior(sam_model_registry['vit_b'], model_type='vit_b', num_masks=None, **ALL_PASS)
+    assert np.array_equal(prior(frame[None])[0], expected)
+
+
+@pytest.mark.parametrize('n, dtype, least', [(2, 'float32', .999), (1, 'bfloat16', .99)])
+def test_vit_b_nearly(vit_b, n, dtype, least):
+    "In batches a product may be summed in another order; bfloat16 has 8 bits."
+    frame, expected = vit_b
+    prior = Prior(sam_model_registry['vit_b'], model_type='vit_b', num_masks=None, dtype=dtype,
+                  batch_size=n, **ALL_PASS)
+    iou = matched_iou(expected, next(prior.stream(small_frames(n, 90, 160))))
+    print(f"{n} frames, {dtype}: mean IoU {iou:.5f}")
+    assert iou >= least
+
+
+def test_vit_t():
+    "MobileSAM behind the official generator; in bfloat16 nearly."
+    pytest.importorskip('timm')
+    frame, = small_frames(1, 90, 160)
+    expected = official(filled(mobile_sam()), frame, points_per_side=4)
+    run = lambda dtype: Prior(mobile_sam, model_type='vit_t', num_masks=None, dtype=dtype,
+                              points_per_side=4, **ALL_PASS)(frame[None])[0]
+    assert np.array_equal(run('float32'), expected)
+    iou = matched_iou(expected, run('bfloat16'))
+    print(f"mean IoU {iou:.5f}")
+    assert iou >= .99
+
+
+# Waiting for the GPU, seen on a CPU by the operations that would have to
+
+def tiny_vit_sam():
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+    encoder = ImageEncoderViT(img_size=64, embed_dim=32, depth=2, num_heads=2, out_chans=32, window_size=2,
+                              global_attn_indexes=[1], use_rel_pos=True)
+    prompts = PromptEncoder(embed_dim=32, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2)
+    return filled(Sam(encoder, prompts, MaskDecoder(transformer_dim=32, transformer=transformer)))
+
+
+class Operations(TorchDispatchMode):
+    "The names of all that is computed."
+    def __enter__(self):
+        self.names = set()
+        return super().__enter__()
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **kwargs or {})
+
+
+WAITS = {'_local_scalar_dense', 'item', 'nonzero', 'masked_select', 'unique', 'is_nonzero', 'equal',
+         'index', 'index_put', 'index_put_'} # indexing by a mask, or by indices from the CPU
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'official'])
+def test_nothing_waits_within_a_batch(dtype):
+    sam = tiny_vit_sam()
+    if dtype != 'official': set_precision(sam, getattr(torch, dtype))
+    candidates = SAMCandidates(sam, batch_size=2)
+    images, size = candidates.prepare(list(small_frames(2)))
+    with Operations() as first: candidates.run(images, *size)
+    with Operations() as again: candidates.run(images, *size)
+    assert 'index' in first.names    # prompts are made once per size
+    assert 'upsample_bilinear2d' in again.names
+    # the official encoder looks its tables up in every block: that is seen
+    assert again.names & WAITS == ({'index'} if dtype == 'official' else set())
+
+
+# What decides the masks, and what is refused
+
+def test_params_decide():
+    same = dict(model_type='vit_b', **ALL_PASS)
+    params = lambda **kw: Prior(mobile_sam, **same | kw).params
+    assert params() == params(batch_size=5) == json.loads(json.dumps(params()))
+    for kw in (dict(stability_score_thresh=.9), dict(num_masks=8), dict(dtype='bfloat16'),
+               dict(model_type='vit_t'), dict(points_per_side=9), dict(min_box_size=2),
+               dict(stability_score_offset=.5)): assert params(**kw) != params()
+
+
+class Made(SAMPrior):
+    "Candidates from nowhere."
+    def stream(self, frames):
+        for f in frames: yield np.repeat(f[None, ..., 0] > 128, self.num_masks, 0)
+
+
+def test_store(tmp_path):
+    clip, prior = small_frames(3), Made(__file__, device='cpu')
+    store = MaskStore(tmp_path)
+    assert np.array_equal(store.get('a/b', clip, prior), prior(clip))
+
+
+@pytest.mark.parametrize('kw, found', [
+    (dict(model_type='vit_x'), "valid: 'vit_h', 'vit_l', 'vit_b', 'vit_t'"),
+    (dict(dtype='int8'), "valid: 'float32', 'bfloat16', 'float16'"),
+    (dict(num_masks=0), 'num_masks is 0'), (dict(batch_size=0), 'batch_size is 0'),
+    (dict(batch_size=2.), 'batch_size is 2.0'), (dict(points_per_side=True), 'points_per_side is True'),
+    (dict(pred_iou_thresh='high'), "pred_iou_thresh is 'high'"), (dict(min_box_size=None), 'min_box_size is None'),
+    (dict(box_nms_thresh=float('nan')), 'box_nms_thresh is nan'), (dict(device='tpu?'), "unknown device 'tpu?'"),
+    (dict(grid=8), "unexpected keyword argument 'grid'")], ids=str)
+def test_wrong_arguments(kw, found):
+    with pytest.raises(SeemError) as e: make_prior('sam', checkpoint=__file__, **kw)
+    assert found in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('model_type, state, found', [
+    ('vit_b', dict(width=1280), "holds the weights of vit_h, not vit_b; use model_type='vit_h'"),
+    ('vit_h', dict(width=320), "holds the weights of vit_t, not vit_h"),
+    ('vit_b', dict(width=32), "does not fit Sam"), ('vit_b', dict(width=None), "does not fit Sam"),
+    ('vit_b', dict(width=768), "does not fit Sam"),
+    ('vit_b', b'PK\3\4 truncated', "cannot be read as weights"),
+    ('vit_b', torch.nn.Linear(1, 1), "holds code or objects")], ids=str)
+def test_wrong_checkpoints(tmp_path, monkeypatch, model_type, state, found):
+    path, width = tmp_path/'sam.pth', isinstance(state, dict) and state['width']
+    if isinstance(state, bytes): path.write_bytes(state)
+    elif width is False: torch.save(state, path)
+    elif width is None: torch.save({'weight': torch.zeros(1)}, path)
+    else: torch.save({'image_encoder.neck.0.weight': torch.zeros(256, width, 1, 1)}, path)
+    for size in 'hlb': # any network will do, the file is no good
+        monkeypatch.setitem(sam_model_registry, f'vit_{size}', mobile_sam)
+    with pytest.raises(SeemError) as e: SAMPrior(path, model_type, device='cpu')(small_frames(1))
+    assert found in str(e.value) and str(path) in str(e.value) and '\n' not in str(e.value)
+
+
+def test_missing_checkpoints(tmp_path, monkeypatch):
+    with pytest.raises(SeemError, match="no file of SAM's weights"): SAMPrior(tmp_path/'none.pth')
+    monkeypatch.setenv('SEEM_WEIGHTS', str(tmp_path))
+    with pytest.raises(SeemError, match='sam_vit_h_4b8939.pth: from https://'): make_prior('sam')
+    (tmp_path/'mobile_sam.pt').write_bytes(b'half of it')
+    with pytest.raises(SeemError, match='another file, or cut off'): make_prior('sam', model_type='vit_t')
+
+
+@pytest.mark.parametrize('frames, found', [
+    (small_frames(2)[0], 'wrap one frame'), (small_frames(2)/255, 'float64'), (small_frames(2)[:0], '(0, 36, 64, 3)'),
+    (np.zeros((1, 1, 3000, 3), np.uint8), 'nothing is left'),
+    ([small_frames(1)[0], small_frames(1)[0, :9]], 'differ in size'), ([np.zeros((4, 4))], 'float64')],
+    ids=lambda v: v if isinstance(v, str) else '')
+def test_wrong_frames(frames, found):
+    prior = Prior(mobile_sam, model_type='vit_t', batch_size=2)
+    with pytest.raises(SeemError) as e: prior(frames) if isinstance(frames, np.ndarray) else list(prior.stream(frames))
+    assert found in str(e.value)
