@@ -5,92 +5,122 @@
 # %% ../nbs/10_checkpoints.ipynb #ee917a31
 from __future__ import annotations
 import hashlib, json, pickle, re, struct, zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from .core import SeemError, asset, atomic_path, check, one_of, weights_dir
+from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile, one_of,
+                             weights_dir)
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAP', 'Checkpoint', 'missing_checkpoints', 'sha256', 'verified', 'read_state', 'reference_names',
-           'load_state', 'load', 'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'Checkpoint', 'missing_checkpoints', 'sha256', 'verified', 'read_state',
+           'reference_names', 'MisfitError', 'load_state', 'load', 'save']
+
+# %% ../nbs/10_checkpoints.ipynb #263e8ff6
+def weights_dirs()->list: # those that exist, the user's own first
+    "The folders where published weights are looked for: `$SEEM_WEIGHTS`, then the cache."
+    folders = [weights_dir()]
+    try: folders.append(cache_dir()/'weights')
+    except OSError: pass # no cache can be made here, so there is none
+    return [f for f in folders if f and f.is_dir()]
 
 # %% ../nbs/10_checkpoints.ipynb #db50aead
 @dataclass(frozen=True)
 class Checkpoint:
     "One set of weights: where it is from and what it fits."
-    file:str       # file name in `$SEEM_WEIGHTS`, or path below the package's assets
+    file:str       # file name in `weights_dirs()`, or path below the package's assets
     sha256:str     # whole, or its first digits; '' for what this version of the package ships
     arch:str       # 'edvr', 'basicvsr', 'spynet' or 'sam'
     source:str     # URL, or 'shipped'
     licence:str
     trained_on:str
+    title:str=''   # what it is, for people
+    size:int|None=None # bytes, where known
+    args:dict=field(default_factory=dict, hash=False) # keyword arguments of the network
+    key_map:str='reference' # whose parameter names, see `KEY_MAPS`
 
     def path(self)->Path|None: # None when the file is not there
         "Where the file is on this machine."
         if self.source == 'shipped':
             try: return asset(*self.file.split('/'))
             except SeemError: return None
-        found = weights_dir() and weights_dir()/self.file
-        return found if found and found.is_file() else None
+        return next((f/self.file for f in weights_dirs() if (f/self.file).is_file()), None)
 
 # %% ../nbs/10_checkpoints.ipynb #9675e477
-def _published(base, file, sha256, arch, trained_on, licence='Apache-2.0'):
+def _published(base, file, sha256, arch, trained_on, licence='Apache-2.0', **about):
     "A file below the address `base`."
-    return Checkpoint(file, sha256, arch, base + file, licence, trained_on)
+    return Checkpoint(file, sha256, arch, base + file, licence, trained_on, **about)
 
 _mm = 'https://download.openmmlab.com/mmediting/restorers/basicvsr/'
+_basicvsr = dict(title='BasicVSR', args=get_profile('paper').basicvsr, key_map='openmmlab',
+                 licence='Apache-2.0, its SPyNet non-commercial')
 _BASICVSR = dict(
     basicvsr_reds4=_published(_mm, 'basicvsr_reds4_20120409-0e599677.pth', '0e599677',
-                              'basicvsr', 'REDS'),
+                              'basicvsr', 'REDS', **_basicvsr),
     basicvsr_vimeo90k_bi=_published(_mm, 'basicvsr_vimeo90k_bi_20210409-d2d8f760.pth', 'd2d8f760',
-                                    'basicvsr', 'Vimeo-90K'),
-    spynet=_published(_mm, 'spynet_20210409-c6c1bd09.pth', 'c6c1bd09',
-                      'spynet', 'Sintel', 'non-commercial'),
+                                    'basicvsr', 'Vimeo-90K', **_basicvsr),
+    spynet=_published(_mm, 'spynet_20210409-c6c1bd09.pth', 'c6c1bd09', 'spynet', 'Sintel',
+                      'non-commercial', title='SPyNet (optical flow)', key_map='openmmlab'),
 )
 
 # %% ../nbs/10_checkpoints.ipynb #3505a2f2
 _drive = 'https://drive.google.com/uc?id=1dd6aFj-5w2v08VJTq5mS9OFsD-wALYD6'
 _edvr = 'https://github.com/xinntao/EDVR/releases/download/v2.0.0/'
+_edvr_m = get_profile('paper').edvr
+_edvr_l = MappingProxyType({**_edvr_m, 'mid_channels': 128, 'num_frames': 7,
+                            'num_reconstruct_blocks': 40})
 _EDVR = dict(
-    edvr_m_reds=Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921',
-                           'edvr', _drive, 'Apache-2.0', 'REDS'),
+    edvr_m_reds=Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921', 'edvr', _drive,
+                           'Apache-2.0', 'REDS', title='EDVR-M, 5 frames', args=_edvr_m),
     edvr_l_vimeo90k=_published(_edvr, 'EDVR_L_x4_SR_Vimeo90K_official-162b54e4.pth', '162b54e4',
-                               'edvr', 'Vimeo-90K'),
+                               'edvr', 'Vimeo-90K', title='EDVR-L, 7 frames', args=_edvr_l),
 )
 
 # %% ../nbs/10_checkpoints.ipynb #c7469708
 _sam = 'https://dl.fbaipublicfiles.com/segment_anything/'
-_SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 'SA-1B')
-        for size, tag, sha256 in (
-    ('vit_h', '4b8939', 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
-    ('vit_l', '0b3195', '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
-    ('vit_b', '01ec64', 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
+_SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 'SA-1B',
+                                  title=f'SAM ViT-{size[-1].upper()}',
+                                  size=length, args=MappingProxyType(dict(model_type=size)))
+        for size, tag, length, sha256 in (
+    ('vit_h', '4b8939', 2_564_550_879,
+     'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
+    ('vit_l', '0b3195', None, '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
+    ('vit_b', '01ec64', None, 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
 )}
 _SAM['sam_vit_t'] = _published(
     'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/', 'mobile_sam.pt',
-    '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam', 'SA-1B')
+    '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam', 'SA-1B',
+    title='MobileSAM', size=40_728_226, args=MappingProxyType(dict(model_type='vit_t')))
 
 # %% ../nbs/10_checkpoints.ipynb #8163c8a5
-def _shipped(name, arch):
-    "A small network of this package."
-    return Checkpoint(f'weights/demo/{name}.safetensors', '', arch, 'shipped', 'Apache-2.0',
-                      'DAVIS, Big Buck Bunny')
+_NETS = dict(edvr='EDVR', basicvsr='BasicVSR')
+_KINDS = {'': '', '_control': ', fine-tuned without SEEM', '_seem': ' with SEEM'}
 
-_SHIPPED = {f'demo_{arch}{kind}': _shipped(f'{arch}{kind}', arch)
-            for arch in ('edvr', 'basicvsr') for kind in ('', '_control', '_seem')}
+def _ours(profile, arch, kind):
+    "Title and size of a network with or without SEEM."
+    args = dict(getattr(get_profile(profile), arch)) | ({'seem': True} if kind == '_seem' else {})
+    size = {'demo': ', small', 'paper': '-M' if arch == 'edvr' else ''}[profile]
+    return dict(title=f"{_NETS[arch]}{size}{_KINDS[kind]}", args=MappingProxyType(args))
+
+def _shipped(arch, kind):
+    "A small network of this package."
+    return Checkpoint(f'weights/demo/{arch}{kind}.safetensors', '', arch, 'shipped', 'Apache-2.0',
+                      'DAVIS, Big Buck Bunny', **_ours('demo', arch, kind))
+
+_SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind) for arch in _NETS for kind in _KINDS}
 
 # %% ../nbs/10_checkpoints.ipynb #a455f3cb
-def _yours(name, arch):
+def _yours(name, arch, kind):
     "A network that the user trains."
     source = ("weights you trained yourself "
               "(this version trains at demo size only; see nbs/11_train.ipynb, Limits)")
-    return Checkpoint(f'{name}.safetensors', '', arch, source, 'yours', 'REDS')
+    return Checkpoint(f'{name}{kind}.safetensors', '', arch, source, 'yours', 'REDS',
+                      **_ours('paper', arch, kind))
 
-_YOURS = {f'{name}{kind}': _yours(f'{name}{kind}', arch)
+_YOURS = {f'{name}{kind}': _yours(name, arch, kind)
           for arch, name in (('edvr', 'edvr_m_reds'), ('basicvsr', 'basicvsr_reds4'))
           for kind in ('_control', '_seem')}
 
@@ -103,12 +133,12 @@ def missing_checkpoints(
 )->list:   # one line for each absent file; empty when all are there
     "What to fetch, from where, and where to put it."
     home = weights_dir() or '$SEEM_WEIGHTS (not set)'
-    wanted = [CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names]
-    absent = [c for c in wanted if c.path() is None]
-    again = "shipped with the package, but not found; install seem_nbdev again"
-    where = lambda c: f"from {c.source}" if c.source.startswith('https') else f"{c.source},"
-    return [f"{c.file}: {again if c.source == 'shipped' else f'{where(c)} into {home}'}"
-            for c in absent]
+    wanted = {name: CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names}
+    def what(name, c):
+        if c.source == 'shipped': return "shipped with the package, but not found; install it again"
+        if '://' not in c.source: return f"{c.source}, into {home}"
+        return f"from {c.source} into {home}, or run: seem fetch {name}"
+    return [f"{c.file}: {what(name, c)}" for name, c in wanted.items() if c.path() is None]
 
 # %% ../nbs/10_checkpoints.ipynb #d14fd4bd
 def sha256(
@@ -127,7 +157,7 @@ def verified(
           f"checkpoint {name!r} is not here: {'; '.join(missing_checkpoints([name]))}")
     found = sha256(path) if known.sha256 else ''
     check(found.startswith(known.sha256), f"{path} has sha256 {found[:16]}..., expected "
-          f"{known.sha256[:16]}...; it is another file, or cut off: fetch it again")
+          f"{known.sha256[:16]}...; it is another file, or cut off: run seem fetch {name}")
     return path
 
 # %% ../nbs/10_checkpoints.ipynb #856fe646
@@ -171,22 +201,35 @@ def read_state(
     return state
 
 # %% ../nbs/10_checkpoints.ipynb #d8d22bff
-KEY_MAP = (
-    (r'^generator\.', ''),
-    (r'^(backward|forward)_resblocks\.', r'\1_trunk.'),
-    (r'^upsample([12])\.upsample_conv\.', r'upconv\1.'),
-    (r'basic_module\.(\d)\.basic_module\.(\d)\.conv\.',
-     lambda m: f'basic_module.{m[1]}.basic_module.{2*int(m[2])}.'),
-)
+KEY_MAPS = MappingProxyType({ # whose names: substitutions that make them the reference's
+    'reference': (),
+    'openmmlab': (
+        (r'^generator\.', ''),
+        # BasicVSR, and the upsampling of both
+        (r'^(backward|forward)_resblocks\.', r'\1_trunk.'),
+        (r'^upsample([12])\.upsample_conv\.', r'upconv\1.'),
+        # SPyNet, alone or in BasicVSR
+        (r'basic_module\.(\d)\.basic_module\.(\d)\.conv\.',
+         lambda m: f'basic_module.{m[1]}.basic_module.{2*int(m[2])}.'),
+        # EDVR
+        (r'^feat_l([23])_conv([12])\.conv\.', r'conv_l\1_\2.'),
+        (r'^pcd_alignment\.', 'pcd_align.'),
+        (r'^(pcd_align\.(?:cas_)?(?:offset|feat)_conv[123]?(?:\.l[123])?)\.conv\.', r'\1.'),
+        (r'^(fusion\.(?:feat_fusion|spatial_attn\w+))\.conv\.', r'\1.'),
+    ),
+})
 
+# %% ../nbs/10_checkpoints.ipynb #ecd92c14
 def reference_names(
-    state:dict, # weights under OpenMMLab's or the reference's names
-)->dict:        # under the reference's names
+    state:dict,          # weights under OpenMMLab's or the reference's names
+    names:str='openmmlab', # whose names may be met, in `KEY_MAPS`
+)->dict:                 # under the reference's names
     "Rename OpenMMLab's keys, drop a `module.` before all; reference names pass unchanged."
     if all(k.startswith('module.') for k in state):
         state = {k.removeprefix('module.'): v for k, v in state.items()}
+    key_map = KEY_MAPS[one_of(names, KEY_MAPS, 'key map')]
     def rename(key):
-        for pattern, new in KEY_MAP: key = re.sub(pattern, new, key)
+        for pattern, new in key_map: key = re.sub(pattern, new, key)
         return key
     return {rename(k): v for k, v in state.items() if k != 'step_counter'}
 
@@ -201,15 +244,29 @@ def _expected(state:dict, own:dict)->set:
     return {k for k in keys if k.startswith('seem.') in in_seem}
 
 # %% ../nbs/10_checkpoints.ipynb #00e1ecf4
-def _misfits(state:dict, own:dict)->list:
-    "Why `state` does not fit `own`, a model's state; empty when it does."
+def _misfits(state:dict, own:dict)->dict:
+    "Why `state` does not fit `own`, a model's state: every key, by kind."
     keys = _expected(state, own)
     wrong = [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
              for k in sorted(keys & set(state)) if state[k].shape != own[k].shape]
-    kinds = {'missing': sorted(keys - set(state)), 'unexpected': sorted(set(state) - keys),
-             'of wrong shape': wrong}
-    return [f"{len(what)} {kind}: {', '.join(what[:3] + ['...']*(len(what) > 3))}"
-            for kind, what in kinds.items() if what]
+    return dict(missing=sorted(keys - set(state)), unexpected=sorted(set(state) - keys),
+                reshaped=wrong)
+
+# %% ../nbs/10_checkpoints.ipynb #b9137f9f
+class MisfitError(SeemError):
+    "Weights that do not fit; `missing`, `unexpected`, `reshaped`: every key (and shapes)."
+    def __init__(self,
+        name:str,      # of the weights
+        model:str,     # of the network
+        misfits:dict,  # what `_misfits` finds
+    ):
+        self.missing, self.unexpected, self.reshaped = misfits.values()
+        kinds = dict(zip(('missing', 'unexpected', 'of wrong shape'), misfits.values()))
+        some = lambda keys: ', '.join(keys[:3] + ['...']*(len(keys) > 3))
+        found = [f"{len(keys)} {kind}: {some(keys)}" for kind, keys in kinds.items() if keys]
+        super().__init__(f"{name} does not fit {model}: {'; '.join(found)}")
+        for kind, keys in kinds.items():
+            if len(keys) > 3: self.add_note('\n  '.join([f"all {len(keys)} {kind}:", *keys]))
 
 # %% ../nbs/10_checkpoints.ipynb #a9b438b8
 def load_state(
@@ -219,8 +276,8 @@ def load_state(
 )->nn.Module:         # `model`
     "Fill the whole model, its backbone, or its `seem.` part, whichever `state` holds."
     own = model.state_dict()
-    problems = _misfits(state, own)
-    check(not problems, f"{name} does not fit {type(model).__name__}: {'; '.join(problems)}")
+    misfits = _misfits(state, own)
+    if any(misfits.values()): raise MisfitError(name, type(model).__name__, misfits)
     model.load_state_dict(own | state)
     return model
 
@@ -234,7 +291,8 @@ def load(
     path = verified(name_or_path) if known else name_or_path
     article = 'an' if known and known.arch[0] in 'aeiou' else 'a'
     name = f"{path} (this is {article} {known.arch} checkpoint)" if known else str(path)
-    return load_state(reference_names(read_state(path)), model, name)
+    names = known.key_map if known else 'openmmlab'
+    return load_state(reference_names(read_state(path), names), model, name)
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(
