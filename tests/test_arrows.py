@@ -11,7 +11,7 @@ seem <- edvr basicvsr
 degradation <- metrics data
 masks <- sam data store evaluate train
 store <- evaluate train
-checkpoints <- sam evaluate train
+checkpoints <- sam evaluate train fetch
 metrics <- evaluate
 data <- evaluate train
 edvr <- evaluate train
