@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from .core import check
-from .layers import (SPyNet, Upsampler, check_lqs, check_sizes, flow_warp, lrelu,
-                               residual_blocks)
+from .layers import (Pretrained, SPyNet, Upsampler, check_lqs, check_sizes, flow_warp,
+                               lrelu, residual_blocks)
 from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
 
 # %% auto #0
@@ -126,7 +126,7 @@ def propagate(
         yield feat_prop
 
 # %% ../nbs/08_basicvsr.ipynb #6acbe7d9
-class BasicVSR(Upsampler):
+class BasicVSR(Upsampler, Pretrained):
     "BasicVSR, x4, with SEEM where `seem` asks for it."
     def __init__(self,
         mid_channels:int=64, # width of the features, d

@@ -6,14 +6,18 @@
 from __future__ import annotations
 import argparse, sys, warnings
 from contextlib import contextmanager
+from tabulate import tabulate
 from . import __version__
-from .core import SeemError, check, this_process, wait_for_all
+from .checkpoints import CHECKPOINTS
+from .core import SeemError, check, one_of, this_process, wait_for_all
 from .data import find_sources
+from .fetch import about, fetch
 from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
 
 # %% auto #0
-__all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'build_parser', 'main']
+__all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'checkpoint_list', 'fetch_weights',
+           'build_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #2d04622e
 class Parser(argparse.ArgumentParser):
@@ -107,6 +111,45 @@ def masks(args):
     rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''
     print(f"{did} now, in {filled.seconds:.0f} s{rate}")
 
+# %% ../nbs/16_cli.ipynb #e228ede2
+_FETCH = """Download published weights into $SEEM_WEIGHTS, or where that is not set into the cache.
+
+A file that is there is checked and not downloaded again. Stop it and start it again at any
+moment: the same command goes on where it was. Without a network, put a file from the address
+that `seem fetch --list NAME` gives into $SEEM_WEIGHTS."""
+
+def _add_fetch(commands):
+    "The command line of `seem fetch`."
+    p = commands.add_parser('fetch', help='download published weights', description=_FETCH,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('names', metavar='NAME', nargs='*', help='a checkpoint; --list shows them')
+    p.add_argument('--list', action='store_true',
+                   help='only say what there is; with names, all about those')
+    p.set_defaults(run=fetch_weights)
+
+# %% ../nbs/16_cli.ipynb #5fe6198d
+def checkpoint_list(
+    names, # in `CHECKPOINTS`; none: a table of all
+)->str:
+    "What `seem fetch --list` prints."
+    plain = dict(tablefmt='plain', disable_numparse=True)
+    if names: return '\n\n'.join(tabulate(about(name).items(), **plain) for name in names)
+    rows = [about(name) for name in CHECKPOINTS]
+    columns = {k: k for k in ('name', 'what', 'size', 'sha256', 'licence', 'here')}
+    rows = [{k: r[k][:8] if k == 'sha256' else r[k] for k in columns} for r in rows]
+    return tabulate(rows, columns, **plain)
+
+def fetch_weights(args):
+    "Run `seem fetch`."
+    for name in args.names: one_of(name, CHECKPOINTS, 'checkpoint')
+    check(args.list or args.names, "which checkpoints? seem fetch --list shows them")
+    if args.list: return print(checkpoint_list(args.names))
+    for name in args.names:
+        limited = 'non-commercial' in CHECKPOINTS[name].licence
+        if limited: print(f"seem: {name}: licence {CHECKPOINTS[name].licence}", file=sys.stderr)
+        path = fetch(name)
+        print(f"{name}: {path} ({about(name)['size']}, licence {CHECKPOINTS[name].licence})")
+
 # %% ../nbs/16_cli.ipynb #97000659
 def build_parser()->Parser:
     "All commands and their options."
@@ -115,6 +158,7 @@ def build_parser()->Parser:
     parser.add_argument('--version', action='version', version=f'seem_nbdev {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
+    _add_fetch(commands)
     return parser
 
 # %% ../nbs/16_cli.ipynb #f606d66b

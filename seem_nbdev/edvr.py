@@ -8,8 +8,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 from .core import check
-from .layers import (Upsampler, check_lqs, check_sizes, lrelu, pad_to_multiple,
-                               residual_blocks)
+from .layers import (Pretrained, Upsampler, check_lqs, check_sizes, lrelu,
+                               pad_to_multiple, residual_blocks)
 from .seem import SEEM, SAMRepresentation, SEEMConfig, check_masks, seem_config
 
 # %% auto #0
@@ -231,7 +231,7 @@ def check_prior(
     if config is not None: check_masks(masks, lq, config.num_masks)
 
 # %% ../nbs/07_edvr.ipynb #8037e29b
-class EDVR(FeaturePyramid):
+class EDVR(FeaturePyramid, Pretrained):
     "EDVR with or without SEEM: a window of frames -> its middle frame, four times as large."
     def __init__(self,
         mid_channels:int=64,           # D, channels of the features; a multiple of `deform_groups`

@@ -4,13 +4,16 @@
 
 # %% ../nbs/03_layers.ipynb #986ad7b7
 from __future__ import annotations
+from contextlib import redirect_stdout
 import torch, torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from .core import check
+from .core import SeemError, check
 
 # %% auto #0
 __all__ = ['check_lqs', 'check_range', 'check_sizes', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks', 'lrelu',
-           'Upsampler', 'pad_to_multiple', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
+           'Upsampler', 'Pretrained', 'pad_to_multiple', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
 
 # %% ../nbs/03_layers.ipynb #cc2543a7
 def check_lqs(
@@ -120,6 +123,26 @@ class Upsampler(nn.Module):
         feat = lrelu(F.pixel_shuffle(self.upconv2(feat), 2))  # (n,hr_channels,4h,4w)
         base = F.interpolate(lq, scale_factor=4, mode='bilinear', align_corners=False)
         return self.conv_last(lrelu(self.conv_hr(feat))) + base
+
+# %% ../nbs/03_layers.ipynb #22da0392
+class Pretrained(PyTorchModelHubMixin, library_name='seem_nbdev', tags=['video-super-resolution'],
+                 paper_url='https://arxiv.org/abs/2305.06524',
+                 repo_url='https://github.com/seem-nbdev/seem_nbdev'):
+    "Base class of both networks: saved to and loaded from a folder or the Hugging Face Hub."
+    @classmethod
+    def from_pretrained(cls,
+        pretrained_model_name_or_path, # folder that `save_pretrained` wrote, or 'user/name'
+        **kwargs, # of `huggingface_hub`, and the network's own, which come before the config's
+    ):            # the network, in evaluation mode
+        "A network and its weights, strictly."
+        name, kwargs = pretrained_model_name_or_path, {'strict': True} | kwargs
+        try:
+            with redirect_stdout(None): return super().from_pretrained(name, **kwargs) # it prints
+        except SeemError: raise
+        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+            raise SeemError(f"{name} gives no {cls.__name__}; expected a folder that "
+                            "save_pretrained wrote, or such a repository of the Hub: "
+                            f"{' '.join(str(e).split())}") from None
 
 # %% ../nbs/03_layers.ipynb #cc2d57b3
 def pad_to_multiple(

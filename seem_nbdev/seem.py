@@ -151,9 +151,12 @@ class SEEMConfig:
 
 # %% ../nbs/06_seem.ipynb #73c0509d
 def seem_config(
-    seem, # None or False: no SEEM; True: the defaults; or a SEEMConfig
+    seem, # None or False: no SEEM; True: the defaults; a SEEMConfig, or its fields (config.json)
 )->SEEMConfig|None:
     "What a host was asked for."
+    if isinstance(seem, dict):
+        for name in seem: one_of(name, SEEMConfig.__dataclass_fields__, 'option of SEEM')
+        return SEEMConfig(**seem)
     check(seem is None or isinstance(seem, (bool, SEEMConfig)),
           f"seem is {seem!r}, expected None, True or a SEEMConfig")
     return SEEMConfig() if seem is True else seem or None
