@@ -139,6 +139,7 @@ def checkpoint_list(
     rows = [{k: r[k][:8] if k == 'sha256' else r[k] for k in columns} for r in rows]
     return tabulate(rows, columns, **plain)
 
+# %% ../nbs/16_cli.ipynb #e06c8269
 def fetch_weights(args):
     "Run `seem fetch`."
     for name in args.names: one_of(name, CHECKPOINTS, 'checkpoint')
@@ -167,6 +168,7 @@ def _system_error(e:OSError)->str:
     name = e.filename2 or e.filename
     return f"{f'{name}: ' if name else ''}{e.strerror or e}; what is stored stays valid"
 
+# %% ../nbs/16_cli.ipynb #fcc73a50
 @contextmanager
 def _short_warnings():
     "A warning is one line, each time it is given."
@@ -175,6 +177,7 @@ def _short_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"seem: {message}", file=sys.stderr)
         yield
 
+# %% ../nbs/16_cli.ipynb #1cb59f62
 def main(
     argv=None, # the arguments; None: those of the process
 )->int:        # exit status
