@@ -4,7 +4,7 @@
 
 # %% ../nbs/18_fetch.ipynb #2fa1bdd4
 from __future__ import annotations
-import logging, os, re, shutil
+import logging, os, re, shutil, warnings
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -124,7 +124,7 @@ class ResumingDownloader(HTTPDownloader):
             except OutOfStep:
                 self.part.unlink()
                 raise
-            if start != total: self.receive(response, start, total)
+            if not done or start != total: self.receive(response, start, total)
         found = sha256(self.part)
         if not found.startswith(self.sha256):
             raise Refused(keep_aside(self.part, self.path, self.sha256))
@@ -210,15 +210,16 @@ def fetch(
 )->Path:
     "The file of a checkpoint, checked; downloaded if it is not here."
     known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
-    path, aside = known.path(), ''
+    path = known.path()
     if path and (not known.sha256 or sha256(path).startswith(known.sha256)): return path
     why = (f"{known.source}; put {known.file} into $SEEM_WEIGHTS" if known.source != 'shipped' else
            "it comes with the package, but is not there; install seem_nbdev again")
     check('://' in known.source, f"{name} cannot be fetched: {why}")
     if path:
-        try: keep_aside(path, path, known.sha256)
+        try: warnings.warn(f"{path}: {keep_aside(path, path, known.sha256)}")
         except OSError as e: raise SeemError(f"{path} is damaged, or another file, and cannot be "
                                              f"moved aside: {e.strerror}") from None
+        return fetch(name, progress) # the cache may have a good one
     return download(known.source, fetch_dir()/known.file, known.sha256, known.size, progress)
 
 # %% ../nbs/18_fetch.ipynb #b5996c33

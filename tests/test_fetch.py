@@ -195,6 +195,12 @@ def test_no_permission(target, monkeypatch):
     assert 'Permission denied' in failure(Server(), target)
 
 
+def test_empty_answer(target, tmp_path):
+    server = Server()
+    server.answer = lambda h: server.send(h, 200, b'', {})
+    assert 'kept as w.pth.bad' in failure(server, target) and names(tmp_path) == ['w.pth.bad']
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder(target, tmp_path):
     tmp_path.chmod(0o500)
@@ -308,10 +314,27 @@ def test_offline(capsys, registry, tmp_path, monkeypatch):
     assert seem(capsys, 'fetch', 'good')[0] == 0
 
 
+def test_good_file_in_the_cache(capsys, registry, tmp_path):
+    (tmp_path/'good.pth').write_bytes(b'other')
+    (tmp_path/'cache'/'weights').mkdir(parents=True)
+    (tmp_path/'cache'/'weights'/'good.pth').write_bytes(BODY)
+    status, out, _ = seem(capsys, 'fetch', 'good')
+    assert status == 0 and str(tmp_path/'cache') in out and registry.asked == []
+
+
+def test_stopped_by_the_keyboard(capsys, registry, tmp_path, monkeypatch):
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(fetch, 'check_fits', stop)
+    assert seem(capsys, 'fetch', 'good') == (130, '', 'seem: stopped; the same command goes on from here\n')
+    assert not (tmp_path/'good.pth').exists()
+
+
 def test_damaged_file_is_replaced_and_kept(capsys, registry, tmp_path, monkeypatch):
     (tmp_path/'good.pth').write_bytes(BODY[:-1])
     with pytest.raises(SeemError, match='run seem fetch good'): checkpoints.verified('good')
-    assert seem(capsys, 'fetch', 'good')[0] == 0 and checkpoints.verified('good').read_bytes() == BODY
+    status, _, err = seem(capsys, 'fetch', 'good')
+    assert status == 0 and checkpoints.verified('good').read_bytes() == BODY
+    assert err.count('\n') == 1 and 'it is not used, and kept as good.pth.bad' in err
     assert (tmp_path/'good.pth.bad').read_bytes() == BODY[:-1]
     def refuse(a, b): raise PermissionError(errno.EACCES, 'Permission denied', str(a))
     (tmp_path/'good.pth').write_bytes(b'')
