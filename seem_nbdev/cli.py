@@ -4,9 +4,11 @@
 
 # %% ../nbs/16_cli.ipynb #71fc4099
 from __future__ import annotations
-import argparse, sys, warnings
+import argparse, re, sys, warnings
 from contextlib import contextmanager
+import numpy as np, pandas as pd
 from tabulate import tabulate
+from tqdm import tqdm
 from . import __version__
 from .checkpoints import CHECKPOINTS
 from .core import SeemError, check, one_of, this_process, wait_for_all
@@ -16,7 +18,7 @@ from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
 
 # %% auto #0
-__all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'checkpoint_list', 'fetch_weights',
+__all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'info', 'checkpoint_list', 'fetch_weights',
            'build_parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #2d04622e
@@ -35,7 +37,7 @@ SAM_OPTIONS = { # option: (keyword of SAMPrior, type, help)
     'stability-score-thresh': ('stability_score_thresh', float, 'default 0.95'),
     'stability-score-offset': ('stability_score_offset', float, 'default 1'),
     'box-nms-thresh': ('box_nms_thresh', float, 'default 0.7'),
-    'min-box-size': ('min_box_size', float, 'drop masks narrower than this many pixels, default 0'),
+    'min-box-size': ('min_box_size', float, 'drop masks narrower or lower than this many pixels'),
     'batch-size': ('batch_size', int, 'frames encoded at once'),
     'dtype': ('dtype', str, 'float32, bfloat16 or float16'),
     'device': ('device', str, 'cpu, cuda, cuda:1, ...; default: a GPU if there is one'),
@@ -46,7 +48,8 @@ OPTIONS = { # prior: its options
     'sam': SAM_OPTIONS,
     'superpixel': {'num-segments': ('num_segments', int, 'at most 64, default 64'),
                    'compactness': ('compactness', float, 'large: squares; default 10')},
-    'files': {'labels': ('folder', str, 'folder of label images, or of such folders, one a clip')},
+    'files': {'labels': ('folder', str, 'folder of label images, or of folders of them, named like '
+                                        'the clips (videos with their ending)')},
     'shuffled': {'how': ('how', str, f"{', '.join(SHUFFLES)}; default both")},
     'random': {'seed': ('seed', int, 'of the blobs, default 0')},
     'none': {},
@@ -92,14 +95,24 @@ def _add_masks(commands):
         group = p.add_argument_group(f'--prior {kind}') if options else None
         for name, (_, type_, text) in options.items():
             group.add_argument(f'--{name}', type=type_, help=text, metavar=type_.__name__.upper())
+    p.add_argument('--shard', type=_shard, default=(0, 1), metavar='I/N',
+                   help='only every N-th clip, from the I-th on: for jobs of a queue')
     p.set_defaults(run=masks)
+
+# %% ../nbs/16_cli.ipynb #e4a76acd
+def _shard(text):
+    "'2/8' -> (1, 8)."
+    found = re.fullmatch(r'(\d+)/(\d+)', text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected I/N from 1/N to N/N, such as 2/8")
+    return int(found[1]) - 1, int(found[2])
 
 # %% ../nbs/16_cli.ipynb #ffed456f
 def masks(args):
     "Run `seem masks`."
     rank, count = this_process()
     sources, store = find_sources(args.frames), MaskStore(args.store)
-    filled = fill_store(sources, store, prior_from(args))
+    filled = fill_store(sources, store, prior_from(args), shard=args.shard)
     wait_for_all()
     if rank: return
     frames, size = stored_size(store, [s.name for s in sources])
@@ -110,6 +123,32 @@ def masks(args):
            f"this process computed {filled.computed} of its {filled.frames} frames")
     rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''
     print(f"{did} now, in {filled.seconds:.0f} s{rate}")
+
+# %% ../nbs/16_cli.ipynb #86047e0f
+def _add_info(commands):
+    "The command line of `seem info`."
+    p = commands.add_parser('info', help='say what a store of masks holds')
+    p.add_argument('store', metavar='STORE', help='a folder that `seem masks` made')
+    p.set_defaults(run=info)
+
+# %% ../nbs/16_cli.ipynb #2d2163bd
+def info(args):
+    "Run `seem info`."
+    store, rows = MaskStore(args.store), []
+    check(store.keys(), f"{args.store} holds no clips")
+    for key in store.keys():
+        clip = store[key]
+        lacking = set(clip.missing())
+        found = [np.count_nonzero(clip.bits(i).any((1, 2))) for i in range(len(clip))
+                 if i not in lacking]
+        t, c, h, w = clip.shape
+        rows.append(dict(clip=key, size=f'{w}x{h}', frames=t, missing=len(lacking),
+                         masks=np.mean(found) if found else np.nan, empty=found.count(0),
+                         full=found.count(c)))
+    settings = {k: v for k, v in clip.fingerprint.items() if k not in ('frames', 'params')}
+    print(*(f'{k} {v}' for k, v in {**settings, **clip.fingerprint['params']}.items()), sep=', ')
+    print(pd.DataFrame(rows).to_string(index=False, float_format='%.1f'))
+    print("masks: per frame; empty, full: frames without any mask, and with every plane in use")
 
 # %% ../nbs/16_cli.ipynb #e228ede2
 _FETCH = """Download published weights into $SEEM_WEIGHTS, or where that is not set into the cache.
@@ -160,24 +199,26 @@ def build_parser()->Parser:
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
     _add_fetch(commands)
+    _add_info(commands)
     return parser
 
 # %% ../nbs/16_cli.ipynb #f606d66b
-def _system_error(e:OSError)->str:
+def _system_error(e:OSError, args)->str:
     "One line for what the system refused."
-    name = e.filename2 or e.filename
-    return f"{f'{name}: ' if name else ''}{e.strerror or e}; what is stored stays valid"
+    name = e.filename2 or e.filename or getattr(args, 'store', '')
+    return f"{f'{name}: ' if name else ''}{e.strerror or e}; what is already stored stays valid"
 
-# %% ../nbs/16_cli.ipynb #fcc73a50
+# %% ../nbs/16_cli.ipynb #d7c104f5
 @contextmanager
 def _short_warnings():
     "A warning is one line, each time it is given."
     with warnings.catch_warnings():
         warnings.simplefilter('always', UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"seem: {message}", file=sys.stderr)
+        line = lambda message: tqdm.write(f'seem: {message}', file=sys.stderr) # beside a bar
+        warnings.showwarning = lambda message, *_, **__: line(message)
         yield
 
-# %% ../nbs/16_cli.ipynb #1cb59f62
+# %% ../nbs/16_cli.ipynb #67e8b2bb
 def main(
     argv=None, # the arguments; None: those of the process
 )->int:        # exit status
@@ -186,7 +227,7 @@ def main(
     try:
         with _short_warnings(): return args.run(args) or 0
     except SeemError as e: problem = str(e)
-    except OSError as e: problem = _system_error(e)
+    except OSError as e: problem = _system_error(e, args)
     except KeyboardInterrupt:
         print("seem: stopped; the same command goes on from here", file=sys.stderr)
         return 130

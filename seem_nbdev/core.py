@@ -14,8 +14,8 @@ import numpy as np, torch
 
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir', 'weights_dir',
-           'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device', 'this_process',
-           'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
+           'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device', 'in_order',
+           'this_process', 'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
 
 # %% ../nbs/00_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -171,10 +171,30 @@ def get_device(
           f"device {name!r} asked for, but PyTorch sees no CUDA GPU; use 'cpu'")
     return device
 
+# %% ../nbs/00_core.ipynb #eb835776
+def in_order(
+    files:list, # of one folder
+    what:str,   # what the folder holds, for the message
+)->list: # by the numbers at the ends of their names; by name if none ends in a number
+    "Numbered files in order; a gap, a number twice, or a name without one is an error."
+    numbers = [re.search(r'\d+$', p.stem) for p in files]
+    if not any(numbers): return sorted(files)
+    odd = [p.name for p, m in zip(files, numbers) if not m]
+    check(not odd, f"{what}: {', '.join(odd[:5])} has no number, as the others have; move it away")
+    by_number = {int(m[0]): p for m, p in zip(numbers, files)}
+    twice = [p.name for p in files if p not in by_number.values()]
+    check(not twice, f"{what}: {', '.join(twice[:5])} share a number with another file")
+    gaps = sorted(set(range(min(by_number), max(by_number))) - set(by_number))
+    check(not gaps, f"{what} lacks {len(gaps)} frames: "
+                    f"number {', '.join(map(str, gaps[:10]))}{' ...' if gaps[10:] else ''}")
+    return [by_number[n] for n in sorted(by_number)]
+
 # %% ../nbs/00_core.ipynb #d0378aba
 def this_process()->tuple: # (rank, count): which process this is, of how many
     "Join the processes that `accelerate launch` started, and take this one's GPU."
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return 0, 1
+    check({'RANK', 'MASTER_ADDR'} <= {*os.environ}, "WORLD_SIZE is set, but not RANK and "
+          "MASTER_ADDR; start with `accelerate launch` or `torchrun`, or unset it")
     from accelerate import PartialState
     state = PartialState(cpu=not torch.cuda.is_available(),
                          timeout=timedelta(days=30)) # shares may take very different times

@@ -4,7 +4,7 @@
 
 # %% ../nbs/09_data.ipynb #c7a5b7d7
 from __future__ import annotations
-import importlib.util, re
+import importlib.util, os, warnings
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np, torch
 from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from .core import check, data_dir, one_of
+from .core import check, data_dir, in_order, one_of
 from .degradation import (
     bicubic_downsample, bicubic_upsample, imresize, to_float, to_uint8)
 from .masks import check_frames, check_masks
@@ -80,21 +80,13 @@ IMAGES = ('.png', '.jpg', '.jpeg')
 
 def frame_files(
     folder, # a folder of PNG or JPEG frames
-)->list[Path]: # in order of their numbers if all names end in one, else of their names
+)->list[Path]: # in order of their numbers if the names end in numbers, else of their names
     "The frames of a folder in order; a gap in the numbering is an error that names it."
     folder = Path(folder)
     check(folder.is_dir(), f"no folder {folder}")
-    files = sorted(p for p in folder.glob('[!.]*') if p.suffix.lower() in IMAGES)
+    files = [p for p in folder.glob('[!.]*') if p.suffix.lower() in IMAGES]
     check(files, f"folder {folder} holds no .png or .jpg frames")
-    numbers = [re.search(r'\d+$', p.stem) for p in files]
-    if not all(numbers): return files
-    by_number = {int(m[0]): p for m, p in zip(numbers, files)}
-    twice = [p.name for p in files if p not in by_number.values()]
-    check(not twice, f"folder {folder}: {', '.join(twice[:5])} share a number with another file")
-    gaps = sorted(set(range(min(by_number), max(by_number))) - set(by_number))
-    check(not gaps, f"folder {folder} lacks {len(gaps)} frames: "
-                    f"number {', '.join(map(str, gaps[:10]))}{' ...' if gaps[10:] else ''}")
-    return [by_number[n] for n in sorted(by_number)]
+    return in_order(files, f'folder {folder}')
 
 # %% ../nbs/09_data.ipynb #58c20841
 def read_frames(
@@ -138,6 +130,15 @@ def read_video(
 
 def _rgb(frame): return frame.to_ndarray(format='rgb24')
 
+def _warn_if_short(path, found, video):
+    "A copy that broke off decodes without an error; its header knows how long it was."
+    stream = video.streams.video[0]
+    seconds = (video.duration or 0)/1e6 # PyAV counts microseconds
+    expected = stream.frames or round(seconds*float(stream.average_rate or 0))
+    if found < min(expected - 2, .98*expected):
+        warnings.warn(f"video {path} ends after {found} frames, its header speaks of {expected}; "
+                      "it may be cut off")
+
 def _decoded(path):
     "Decode a video frame by frame."
     import av
@@ -148,6 +149,7 @@ def _decoded(path):
             check(video.streams.video, f"{path} holds no video stream")
             video.streams.video[0].thread_type = 'AUTO'
             for index, frame in enumerate(video.decode(video=0)): yield frame
+            _warn_if_short(path, index + 1, video)
     except av.FFmpegError as e:
         check(False, f"video {path} cannot be decoded after {index + 1} frames ({e})")
 
@@ -181,6 +183,8 @@ def find_sources(
     "Find clips."
     path = Path(path)
     check(path.exists(), f"no folder or video {path}")
+    check(path.is_dir() or path.suffix.lower() in VIDEOS,
+          f"{path} is no video ({', '.join(VIDEOS)}); give a video or a folder")
     name = lambda p: p.relative_to(path).as_posix() if p != path else path.resolve().name
     found = [Source(name(p), p) for p in _walk(path)]
     check(found, f"{path} holds no videos ({', '.join(VIDEOS)}) and no folders of PNG or JPEG "
@@ -188,15 +192,18 @@ def find_sources(
     return sorted(found, key=lambda s: s.name)
 
 # %% ../nbs/09_data.ipynb #62df61a5
-def _walk(path):
-    "Videos and folders of frames; what lies below a folder of frames belongs to that clip."
+def _walk(path, seen=()):
+    "Videos and folders of frames, at any depth; links that lead back are not followed."
     if path.is_file():
         if path.suffix.lower() in VIDEOS: yield path
         return
+    seen = (*seen, os.path.realpath(path))
     entries = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
-    if any(p.suffix.lower() in IMAGES for p in entries if p.is_file()): yield path
-    else:
-        for p in entries: yield from _walk(p)
+    images = [p for p in entries if p.is_file() and p.suffix.lower() in IMAGES]
+    found = [clip for p in entries if os.path.realpath(p) not in seen for clip in _walk(p, seen)]
+    check(not (images and found), f"{path} holds images ({images[0].name if images else ''}, ...) "
+          f"beside clips ({found[0].name if found else ''}, ...); move one of them away")
+    yield from [path] if images else found
 
 # %% ../nbs/09_data.ipynb #14d61ace
 @dataclass(frozen=True)
@@ -405,6 +412,4 @@ def _check_clips(clips, masks, num_frames, patch_size):
         if masks is None: continue
         check(c.name in masks, f"clip {c.name!r} has no masks; compute them or give masks=None")
         check_masks(masks[c.name], c.lq.shape, name=f"masks of clip {c.name!r}")
-        lacking = getattr(masks[c.name], 'missing', list)()
-        check(not lacking, f"masks of clip {c.name!r} lack {len(lacking)} frames, the first is "
-                           f"{(lacking or [0])[0]}; complete them with `seem masks`")
+        if hasattr(masks[c.name], 'check_frames'): masks[c.name].check_frames(c.lq) # on disk

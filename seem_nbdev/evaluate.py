@@ -62,11 +62,11 @@ def _restored(model, lqs, masks):
 def restore(
     model:nn.Module,  # EDVR or BasicVSR
     lq:np.ndarray,    # (t,h,w,3) uint8 RGB
-    masks:np.ndarray|None=None, # (t,64,h,w) bool, where the network has SEEM
+    masks:np.ndarray|None=None, # (t,64,h,w) bool, where the network has SEEM; also `ClipMasks`
 )->np.ndarray:        # (t,4h,4w,3) uint8 RGB
     "Super-resolve a clip, on the device where the network is."
     check_frames(lq, 'lq')
-    if masks is not None: masks = torch.from_numpy(check_masks(masks, lq.shape))[None]
+    if masks is not None: masks = torch.from_numpy(check_masks(masks, lq.shape)[:])[None]
     device = next(model.parameters()).device
     lqs = to_float(lq)[None].to(device)                        # (1,t,3,h,w)
     if masks is not None: masks = masks.to(device)             # (1,t,64,h,w)

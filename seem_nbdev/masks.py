@@ -15,7 +15,7 @@ from PIL import Image
 from skimage.filters import gaussian
 from skimage.segmentation import slic
 from tqdm import tqdm
-from .core import check, one_of
+from .core import check, in_order, one_of
 
 # %% auto #0
 __all__ = ['NUM_MASKS', 'MAX_LABELS', 'SHUFFLES', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes',
@@ -174,27 +174,31 @@ class FilesPrior(MaskPrior):
     "Masks from the label images of a folder, one per frame, every nonzero label a mask."
     folder:str|Path # of one clip, or of folders called like the clips
     start:int=0     # index of the file that belongs to the first frame
+    whole:bool=False # True: more labels than frames are an error, too
     name='files'
     per_clip=('files',)
 
     def for_clip(self, key):
-        return self if self.files else replace(self, folder=Path(self.folder)/key)
+        own, flat = Path(self.folder)/key, Path(self.folder).is_dir() and self.files
+        check(own.is_dir() or flat, f"no folder of labels {own} for clip {key!r}")
+        return replace(self, folder=own if own.is_dir() else self.folder, whole=True)
 
     @property
     def files(self):
         folder = Path(self.folder)
         check(folder.is_dir(), f"no folder {folder}; give one that holds a label image per frame")
         kinds = ('.png', '.bmp', '.tif', '.tiff', '.gif')
-        return sorted(p for p in folder.iterdir() if p.suffix.lower() in kinds)
+        found = [p for p in folder.glob('[!.]*') if p.suffix.lower() in kinds]
+        return in_order(found, f'folder of labels {folder}')
 
     @property
-    def params(self): # the files' content, not their place: a moved folder keeps its cache
+    def params(self): # the files' content, not their place: a moved folder keeps its masks
         each = b''.join(hashlib.sha256(p.read_bytes()).digest() for p in self.files)
         return dict(start=self.start, files=hashlib.sha256(each).hexdigest())
 
     def __call__(self, frames):
         t, h, w, _ = check_frames(frames).shape
-        files = self.files[self.start:self.start + t]
+        files = self.files[self.start:None if self.whole else self.start + t]
         check(len(files) == t, f"{self.folder} holds {len(self.files)} label images, expected "
               f"{self.start + t}: one for each of {t} frames from index {self.start}")
         return np.stack([planes(nearest(read_labels(p), h, w, p), ignore=0) for p in files])
@@ -224,9 +228,12 @@ class _OfPrior(MaskPrior):
 
     def for_clip(self, key): return replace(self, prior=self.prior.for_clip(key))
     @property
-    def per_clip(self): return self.prior.per_clip
-    @property
     def num_masks(self): return self.prior.num_masks
+    @property
+    def per_clip(self): return tuple(f'of.{k}' for k in self.prior.per_clip)
+    @property
+    def params(self): # the other prior's, under 'of'
+        return {'of': self.prior.name, **{f'of.{k}': v for k, v in self.prior.params.items()}}
 
 @dataclass(frozen=True)
 class ShuffledPrior(_OfPrior):
@@ -241,8 +248,10 @@ class ShuffledPrior(_OfPrior):
     @property
     def framewise(self): return self.how == 'space' and self.prior.framewise
     @property
-    def params(self): return dict(how=self.how, prior=self.prior.name, **self.prior.params)
+    def params(self): return dict(how=self.how, **super().params)
     def __call__(self, frames): return shuffle_masks(self.prior(frames), self.how)
+    def stream(self, frames): # in the other prior's batches
+        for masks in self.prior.stream(frames): yield shuffle_masks(masks[None], self.how)[0]
 
 # %% ../nbs/04_masks.ipynb #a604805d
 @lru_cache(maxsize=2)
@@ -274,11 +283,12 @@ class RandomPrior(_OfPrior):
     @property
     def framewise(self): return self.prior.framewise
     @property
-    def params(self): return dict(seed=self.seed, prior=self.prior.name, **self.prior.params)
-    def __call__(self, frames):
-        masks = self.prior(frames)
-        areas = masks.sum((2, 3), keepdims=True, dtype=np.int32)   # (t,num_masks,1,1)
-        return blob_ranks(*masks.shape[1:], self.seed) < areas
+    def params(self): return dict(seed=self.seed, **super().params)
+    def __call__(self, frames): return self._blobs(self.prior(frames))
+    def stream(self, frames): return map(self._blobs, self.prior.stream(frames))
+    def _blobs(self, masks): # (...,num_masks,h,w)
+        areas = masks.sum((-2, -1), keepdims=True, dtype=np.int32)
+        return blob_ranks(*masks.shape[-3:], self.seed) < areas
 
 # %% ../nbs/04_masks.ipynb #37610b0b
 def _sam_prior(**kw):
