@@ -183,13 +183,14 @@ def download(
     get = ResumingDownloader(path, sha256, size, progress)
     files = pooch.create(path.parent, base_url='', registry={path.name: None},
                          urls={path.name: url}, retry_if_failed=RETRIES)
-    kept = "; what has come is kept, the same command goes on from there"
+    kept = lambda: ("; what has come is kept, the same command goes on from there"
+                    if get.part.is_file() else '')
     by_hand = f"; or open {url} in a browser and save the file as {path}"
     try:
         with _quiet(): return Path(files.fetch(path.name, downloader=get))
     except Refused as e: problem = f"{e}{by_hand if 'page' in str(e) else ''}"
-    except requests.RequestException as e: problem = f"{reason(e)}{kept}{by_hand}"
-    except OSError as e: problem = f"{path.parent}: {e.strerror or e}{kept}"
+    except requests.RequestException as e: problem = f"{reason(e)}{kept()}{by_hand}"
+    except OSError as e: problem = f"{path.parent}: {e.strerror or e}{kept()}"
     raise SeemError(f"{path.name} was not fetched from {url}: {problem}")
 
 # %% ../nbs/18_fetch.ipynb #95313c83
