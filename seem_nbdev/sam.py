@@ -282,13 +282,13 @@ def kept(
     *, pred_iou_thresh:float=0.88,
     stability_score_thresh:float=0.95,
     box_nms_thresh:float=0.7,
-    min_box_size:float=0.,     # smallest width and height of a box, last minus first pixel
+    min_box_size:float=0.,     # smallest width and height of a mask in pixels
 )->torch.Tensor:               # indices, the largest mask first
     "Which candidates pass the filters of the official generator."
     keep = torch.arange(len(scores))
     if pred_iou_thresh > 0: keep = keep[scores > pred_iou_thresh]
     if stability_score_thresh > 0: keep = keep[stability[keep] >= stability_score_thresh]
-    keep = keep[remove_small_boxes(boxes[keep], min_box_size)]
+    keep = keep[remove_small_boxes(boxes[keep], min_box_size - 1)] # they are one pixel short
     none = torch.zeros(len(keep))   # boxes are of one category
     keep = keep[batched_nms(boxes[keep], scores[keep], none, box_nms_thresh)]
     return keep[areas[keep].argsort(descending=True, stable=True)]

@@ -147,7 +147,7 @@ def test_a_full_disk(clips, tmp_path, capsys):
         pytest.skip("no right to mount a small disk")
     try:
         status, said = seem(capsys, clips, disk/'masks', '--prior', 'superpixel')
-        assert status == 1 and said.err.endswith('No space left on device; what is stored stays valid\n')
+        assert status == 1 and said.err.endswith('No space left on device; what is already stored stays valid\n')
         stored = MaskStore(disk/'masks')
         kept = [i for k in stored.keys() for i in range(len(stored.open(k))) if i not in stored.open(k).missing()]
         assert len(kept) > 0
@@ -250,7 +250,7 @@ def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(type(source), '__iter__', shorter)
     with pytest.raises(SeemError, match='changed while it was read'):
         fill_store([source], MaskStore(tmp_path/'masks'), SuperpixelPrior(), progress=False)
-    assert MaskStore(tmp_path/'masks').open('a').missing() == [11]
+    assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)] # nothing of unknown frames stays
 
 
 # Training from a store
@@ -283,3 +283,94 @@ def test_a_moved_store_is_the_same_store(clips, tmp_path, capsys):
     shutil.move(tmp_path/'masks', tmp_path/'elsewhere')
     status, said = seem(capsys, clips, tmp_path/'elsewhere', '--prior', 'superpixel')
     assert status == 0 and '0 frames computed' in said.out
+
+
+# Found by a first reader
+
+def test_labels_go_to_the_frames_of_their_numbers(tmp_path, capsys):
+    "0.png, 1.png, ..., 10.png: by number, not by name; a hole or a label too many is an error."
+    write_frames(tmp_path/'frames'/'x', 12)
+    labels = tmp_path/'labels'/'x'
+    labels.mkdir(parents=True)
+    for i in range(12):
+        (tmp_path/'frames'/'x'/f'{i:03d}.png').rename(tmp_path/'frames'/'x'/f'{i}.png')
+        Image.fromarray(np.pad(np.ones((24, i + 1), np.uint8), ((0, 0), (0, 39 - i)))).save(labels/f'{i}.png')
+    args = tmp_path/'frames', tmp_path/'masks', '--prior', 'files', '--labels', tmp_path/'labels'
+    assert seem(capsys, *args)[0] == 0
+    assert MaskStore(tmp_path/'masks')['x'][:].sum((1, 2, 3)).tolist() == [24*(i + 1) for i in range(12)]
+    (labels/'7.png').rename(labels/'12.png')
+    status, said = seem(capsys, *args[:1], tmp_path/'other', *args[2:])
+    assert status == 1 and 'lacks 1 frames: number 7' in said.err.splitlines()[-1]
+    for i, name in ((7, '7.png'), (12, '12.png')): Image.new('L', (40, 24), 1).save(labels/name)
+    status, said = seem(capsys, *args[:1], tmp_path/'other', *args[2:])
+    assert status == 1 and 'holds 13 label images, expected 12' in said.err.splitlines()[-1]
+    (tmp_path/'labels'/'x').rename(tmp_path/'labels'/'y')
+    status, said = seem(capsys, *args[:1], tmp_path/'another', *args[2:])
+    assert status == 1 and "for clip 'x'" in said.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('place', ['.', 'b'])
+def test_a_picture_beside_clips(clips, tmp_path, capsys, place):
+    "A poster in the root of a data set must not become its only clip."
+    Image.new('RGB', (40, 24)).save(clips/place/'poster.png')
+    status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'none')
+    assert status == 1 and 'holds images (poster.png, ...) beside clips' in said.err
+
+
+def test_a_file_without_number_among_frames(clips, tmp_path, capsys):
+    Image.new('RGB', (40, 24)).save(clips/'a'/'cover.png')
+    status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'none')
+    assert status == 1 and 'cover.png has no number' in said.err
+
+
+def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
+    "The masks would not be those of the frames that the fingerprint names: nothing of them stays."
+    source, = find_sources(clips/'a')
+    real, reads = type(source).__iter__, []
+    def other(self):
+        reads.append(1)
+        return (255 - f if len(reads) > 1 and i == 11 else f for i, f in enumerate(real(self)))
+    monkeypatch.setattr(type(source), '__iter__', other)
+    with pytest.raises(SeemError, match='changed while it was read'):
+        fill_store([source], MaskStore(tmp_path/'masks'), SuperpixelPrior(), progress=False)
+    assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)]
+
+
+def test_training_refuses_masks_of_other_frames(tmp_path):
+    clip = degraded('x', np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8))
+    store = MaskStore(tmp_path/'masks')
+    store.get('x', 255 - clip.lq, SuperpixelPrior())
+    with pytest.raises(SeemError, match="clip 'x' was made with other settings or frames: frames "):
+        CropDataset([clip], store, num_frames=2, patch_size=8)
+
+
+def test_a_failed_first_run_does_not_bind_the_store(clips, tmp_path, capsys):
+    "Nothing was stored, so other settings may begin."
+    (tmp_path/'bogus.pth').write_bytes(b'no weights')
+    status, said = seem(capsys, clips, tmp_path/'masks', '--checkpoint', tmp_path/'bogus.pth', '--model', 'vit_t',
+                        '--device', 'cpu')
+    assert status == 1 and 'cannot be read as weights' in said.err.splitlines()[-1]
+    assert seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')[0] == 0
+    assert seem(capsys, clips, tmp_path/'calm', '--prior', 'superpixel')[0] == 0
+    assert tree(tmp_path/'masks') == tree(tmp_path/'calm')
+
+
+def test_a_network_takes_masks_from_disk(tmp_path):
+    from seem_nbdev.evaluate import build_model, restore
+    lq = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
+    store = MaskStore(tmp_path/'masks')
+    masks = store.get('x', lq, SuperpixelPrior())
+    model = build_model('basicvsr', seem=True, mid_channels=8, num_blocks=1, hr_channels=8).eval()
+    assert (restore(model, lq, store['x']) == restore(model, lq, masks)).all()
+
+
+def test_shards_make_the_whole(clips, tmp_path, capsys):
+    seem(capsys, clips, tmp_path/'calm', '--prior', 'superpixel')
+    for i in (1, 2): assert seem(capsys, clips, tmp_path/'shards', '--prior', 'superpixel', '--shard', f'{i}/2')[0] == 0
+    assert tree(tmp_path/'shards') == tree(tmp_path/'calm')
+
+
+def test_links_in_a_circle(clips, tmp_path, capsys):
+    (clips/'b'/'up').symlink_to(clips)
+    assert seem(capsys, clips, tmp_path/'masks', '--prior', 'none')[0] == 0
+    assert MaskStore(tmp_path/'masks').keys() == ['a', 'b/c', 'b/d']
