@@ -55,6 +55,7 @@ class Layout:
         count = self.frames if isinstance(self.frames, int) else self.frames[key]
         return self.pattern and _names(self.pattern, self.first, count)
 
+# %% ../nbs/21_datasets.ipynb #823dfeaa
 @lru_cache
 def _names(pattern, first, count): # one tuple for all clips that are alike
     return tuple(pattern.format(i) for i in range(first, first + count))
@@ -64,6 +65,7 @@ VIMEO_EXTRA = tuple('00014/0030 00014/0043 00036/0974 00046/0113 00047/0865 0004
                     '00048/0137 00088/0794'.split())
 REDS4 = ('000', '011', '015', '020')
 
+# %% ../nbs/21_datasets.ipynb #1db9e5d0
 def _reds(part, first, count): # one of the two parts of REDS
     sharp, x4 = f'{part}_sharp', f'{part}_sharp_bicubic/X4'
     folder = '{clip}' if part == 'train' else '{key}' # where regrouped into one folder
@@ -75,7 +77,7 @@ def _reds(part, first, count): # one of the two parts of REDS
          f'{sharp}_BIx4/{{clip}}', f'train/train_sharp_BIx4/{folder}',
          f'train_sharp_BIx4/{folder}'), f'{part}_sharp.zip', 'train')
 
-# %% ../nbs/21_datasets.ipynb #1db9e5d0
+# %% ../nbs/21_datasets.ipynb #7aad09b3
 _LIST = lambda split, count: Part(f'sep_{split}list.txt', ('sequences/{clip}',),
     ('sequences_BIx4/{clip}', '../vimeo_septuplet_matlabLRx4/sequences/{clip}'),
     'vimeo_septuplet.zip', split, count)
@@ -84,11 +86,12 @@ _REDS = dict(frames=100, pattern='{:08d}.png', size=(1280, 720),
              origin='https://seungjunnah.github.io/Datasets/reds', held_out=REDS4)
 _VID4 = dict(calendar=41, city=34, foliage=49, walk=47)
 
+# %% ../nbs/21_datasets.ipynb #a5d56717
 LAYOUTS = MappingProxyType({layout.name: layout for layout in (
     Layout('REDS', (_TRAIN, _reds('val', 240, 30)), **_REDS),
     Layout('REDS4', (Part({k: k for k in REDS4}, _TRAIN.gt, _TRAIN.lq, _TRAIN.archive),), **_REDS),
-    Layout('Vimeo-90K', (_LIST('train', 64612), _LIST('test', 7824)), 7, 'http://toflow.csail.mit.edu',
-           'im{}.png', first=1, size=(448, 256), left_out=VIMEO_EXTRA),
+    Layout('Vimeo-90K', (_LIST('train', 64612), _LIST('test', 7824)), 7,
+           'http://toflow.csail.mit.edu', 'im{}.png', 1, (448, 256), left_out=VIMEO_EXTRA),
     Layout('Vid4', (Part({k: k for k in _VID4}, ('GT/{clip}',), ('BIx4/{clip}',), 'Vid4.zip'),),
            _VID4, "the link in BasicSR's docs/DatasetPreparation.md"),
 )})
@@ -120,6 +123,7 @@ def read_list(
 # %% ../nbs/21_datasets.ipynb #3a951bce
 MOTIONS = ('fast', 'medium', 'slow')
 
+# %% ../nbs/21_datasets.ipynb #e0179602
 def motion_groups(
     files, # three list files, with fast, medium and slow in their names
     keys,  # the clips to group, such as those of sep_testlist.txt
@@ -145,9 +149,11 @@ def _fits(layout, root):
         clips = part.clips if isinstance(part.clips, Mapping) else {'': ''}
         for place in part.gt:
             if not (root/place.partition('{')[0]).is_dir(): continue
-            if any((root/place.format(key=k, clip=c)).is_dir() for k, c in clips.items()): return True
+            places = (root/place.format(key=k, clip=c) for k, c in clips.items())
+            if any(p.is_dir() for p in places): return True
     return False
 
+# %% ../nbs/21_datasets.ipynb #5f897dc3
 def _below(root, depth=3, most=300):
     "Folders below `root`, the nearest first; a folder of very many is not looked through."
     level = [root]
@@ -172,8 +178,9 @@ def find_root(
     right = next((p for p in (*above[:3], *_below(root)) if _fits(layout, p)), None)
     part = layout.parts[0]
     zips = [p.name for p in root.glob('*.zip')]
-    hint = (f"{right} looks right: give that" if right else f"unpack {', '.join(zips)} there" if zips
-            else f"get {part.archive} from {layout.origin}")
+    hint = (f"{right} looks right: give that" if right else
+            f"unpack {', '.join(zips)} there" if zips else
+            f"get {part.archive} from {layout.origin}")
     first = part.gt[0].partition('{')[0].rstrip('/')
     check(False, f"{root} is not the folder of {layout.name}: no clips in {root/first}; {hint}")
 
@@ -203,6 +210,7 @@ def place_of(
     return next((p for p in there for k, c in clips.items()
                  if (root/p.format(key=k, clip=c)).is_dir()), None)
 
+# %% ../nbs/21_datasets.ipynb #f65b3ebb
 def expected_records(
     layout:Layout,
     part:Part,
@@ -324,6 +332,7 @@ class StoredMasks:
     def __init__(self, store): self.store = store
     def __getitem__(self, key): return self.store.open(key)
 
+# %% ../nbs/21_datasets.ipynb #d155ae72
 def _check_masks(clip, store):
     "Are all masks of a clip stored? Nobody looks into them."
     (t, h, w, _), masks = clip.lq.shape, store.open(clip.name)
