@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from . import __version__
 from .core import SeemError, check, this_process, wait_for_all
 from .data import find_sources
+from .data_tools import add_data
 from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
 
@@ -115,6 +116,7 @@ def build_parser()->Parser:
     parser.add_argument('--version', action='version', version=f'seem_nbdev {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
+    add_data(commands)
     return parser
 
 # %% ../nbs/16_cli.ipynb #f606d66b

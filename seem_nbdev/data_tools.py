@@ -4,16 +4,17 @@
 
 # %% ../nbs/22_data_tools.ipynb #39427db2
 from __future__ import annotations
-import argparse, os, shutil, time
+import argparse, os, shutil, signal, threading, time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image, UnidentifiedImageError
 from skimage.filters import gaussian
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from .core import SeemError, atomic_path, check, remove_leftovers, this_process
 from .data import IMAGES, frame_files, read_image
@@ -174,8 +175,9 @@ def _compare(record):
 def _verdict(key, compared):
     "What kind of low resolution a clip has: 'BI', 'BD', another clip's name, or 'neither'."
     mine = compared[key]
+    if mine['BI'] >= max(LIKE_BI, mine['BD']): return 'BI'
+    if mine['BD'] > max(mine['BI'] + 3, 35): return 'BD' # smooth frames are near both
     if mine['BI'] >= LIKE_BI: return 'BI'
-    if mine['BD'] > max(mine['BI'] + 3, 35): return 'BD'
     far = {k: abs(c['gt'] - mine['lq']).mean() for k, c in compared.items()
            if c['gt'].shape == mine['lq'].shape}
     best = min(far, key=far.get)
@@ -207,7 +209,7 @@ class Report:
     frames:int         # of ground truth that are whole
     sizes:Counter      # (width,height) of the ground truth -> clips
     small:Counter      # the same of low resolution
-    compared:int       # clips whose low resolution was compared with BI
+    compared:list      # PSNR in dB, from BI, of one low-resolution frame a clip
     problems:list[str] # one line each
 
     @property
@@ -216,7 +218,8 @@ class Report:
         sizes = lambda c: ', '.join(f"{_wh(s)} ({n} clips)" for s, n in c.most_common(4)) or 'none'
         lines = [f"{self.name} in {self.root}: {self.clips} clips, {self.frames} frames",
                  f"ground truth: {sizes(self.sizes)}",
-                 f"low resolution: {sizes(self.small)}; {self.compared} clips compared with BI"]
+                 f"low resolution: {sizes(self.small)}" + (f"; {len(self.compared)} compared, at "
+                 f"least {min(self.compared):.1f} dB from BI" if self.compared else '')]
         n = len(self.problems)
         lines += [f"{n or 'no'} problem{'s'*(n != 1)}", *(f"- {p}" for p in self.problems[:100])]
         return '\n'.join(lines + [f"- ... and {n - 100} more"]*(n > 100))
@@ -228,13 +231,13 @@ def _missing(layout, part, found, root, seen):
     if not gone: return []
     last = seen.get(found[-len(gone) - 1].key) if len(gone) < len(found) else None
     broken = gone == found[-len(gone):] and last and any('lacks' in p for p in last.problems)
-    zips = sorted(p.name for p in root.rglob('*.zip') if p.name == part.archive) \
-        if len(gone) == len(found) else []
+    zips = len(gone) == len(found) and any(root.rglob(part.archive))
     hint = (f"unpacking stopped in clip {last.key}: unpack {part.archive} again" if broken else
             f"{part.archive} lies there: unpack it" if zips else
             f"they are in {part.archive}, from {layout.origin}")
     folder = gone[0].gt.parents[gone[0].key.count('/')]
-    return [f"{folder} lacks {len(gone)} of {len(found)} clips: {shown(r.key for r in gone)}; {hint}"]
+    return [f"{folder} lacks {len(gone)} of {len(found)} clips: {shown(r.key for r in gone)}; "
+            f"{hint}"]
 
 # %% ../nbs/22_data_tools.ipynb #5454be6d
 def _listed(layout, part, root, lq):
@@ -242,11 +245,11 @@ def _listed(layout, part, root, lq):
     try: found = expected_records(layout, part, root, lq)
     except SeemError as e: return [], [str(e)]
     if part.count in (None, len(found)): return found, []
-    nine = set(layout.left_out) and not set(layout.left_out) & {r.key for r in found}
-    return found, [f"{root/part.clips} names {len(found)} clips, expected {part.count}" + (
-        f": without the {len(layout.left_out)} that the split by motion leaves out"
-        if nine and part.count == len(found) + len(layout.left_out) else '') +
-        f"; take the list of {part.archive}"]
+    nine = set(layout.left_out) - {r.key for r in found}
+    why = f": without the {len(nine)} that the split by motion leaves out" \
+        if len(nine) == part.count - len(found) else ''
+    return found, [f"{root/part.clips} names {len(found)} clips, expected {part.count}{why}; "
+                   f"take the list of {part.archive}"]
 
 # %% ../nbs/22_data_tools.ipynb #1ca9a80b
 def _merged(seen):
@@ -254,9 +257,8 @@ def _merged(seen):
     by_text = {}
     for s in seen.values():
         for p in s.problems: by_text.setdefault(p, []).append(s.key)
-    alike = lambda p, keys: p if any(k in p for k in keys) and len(keys) == 1 else \
-        f"clip{'s'*(len(keys) > 1)} {shown(keys)}: {p}"
-    return [alike(p, keys) for p, keys in by_text.items()]
+    return [p if keys[0] in p else f"clip{'s'*(len(keys) > 1)} {shown(keys)}: {p}"
+            for p, keys in by_text.items()]
 
 # %% ../nbs/22_data_tools.ipynb #0d981662
 def _threads(f, items, text, workers, progress):
@@ -264,8 +266,10 @@ def _threads(f, items, text, workers, progress):
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            done = tqdm(pool.map(f, items), text, len(items), unit='clip', disable=not progress)
-            return {r.key: result for r, result in zip(items, done)}
+            done = pool.map(f, items)
+            bar = tqdm(done, text, len(items), unit='clip', disable=not progress)
+            try: return {r.key: result for r, result in zip(items, bar)}
+            finally: done.close() # Ctrl-C: what has not begun is dropped
     finally: torch.set_num_threads(before)
 
 # %% ../nbs/22_data_tools.ipynb #208a74cb
@@ -296,7 +300,7 @@ def check_dataset(
     count = lambda values: Counter(v for v in values if v)
     return Report(layout.name, root, len(there), sum(s.frames for s in seen.values()),
                   count(s.size for s in seen.values()), count(s.small for s in seen.values()),
-                  len(compared), problems + _merged(seen) + judge(compared))
+                  [c['BI'] for c in compared.values()], problems + _merged(seen) + judge(compared))
 
 # %% ../nbs/22_data_tools.ipynb #c6e709d5
 def prepared_folder(
@@ -332,20 +336,34 @@ def _prepare_frames(gt, names, target):
     return made
 
 # %% ../nbs/22_data_tools.ipynb #343a557f
-class _Work(Dataset):
-    "Pieces of work for the workers of a `DataLoader`: a piece gives frames, of these made, problem."
-    def __init__(self, records, out, most=10):
-        self.pieces = [(r.gt, r.names[i:i + most], prepared_folder(r, out))
-                       for r in records for i in range(0, len(r.names), most)]
+def _work(piece):
+    "Do a piece of work; frames in it, how many of them were made, what went wrong."
+    gt, names, target = piece
+    try: return len(names), _prepare_frames(gt, names, target), ''
+    except SeemError as e: return 0, 0, str(e)
+    except OSError as e:
+        return 0, 0, (f"{e.filename or target}: {e.strerror or e}; the frames that are there are "
+                      "whole, the same command goes on from here")
 
-    def __len__(self): return len(self.pieces)
-    def __getitem__(self, i):
-        gt, names, target = self.pieces[i]
-        try: return len(names), _prepare_frames(gt, names, target), ''
-        except SeemError as e: return 0, 0, str(e)
-        except OSError as e:
-            return 0, 0, (f"{e.filename or target}: {e.strerror or e}; the frames that are there "
-                          "are whole, the same command goes on from here")
+# %% ../nbs/22_data_tools.ipynb #c53d5765
+def _begin(parent): # in each process
+    "Use one thread, leave Ctrl-C to the parent, and end when it ends, be it by kill -9."
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def watch():
+        while os.getppid() == parent: time.sleep(.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+def _work_all(pieces, workers):
+    "Yield what `_work` gives, in order; computed in `workers` processes, or in this one."
+    if not workers: return (yield from map(_work, pieces))
+    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        try: yield from pool.map(_work, pieces)
+        except BrokenProcessPool:
+            check(False, "a worker process was ended from outside; the same command goes on from "
+                         "here, with fewer --workers in less memory")
+        finally: pool.shutdown(wait=False, cancel_futures=True)
 
 # %% ../nbs/22_data_tools.ipynb #688939e5
 def _check_target(found, out):
@@ -398,18 +416,15 @@ def prepare(
     found = [r for r in wanted if r.gt.is_dir()]
     _check_target(found, out)
     rank, count = this_process()
-    work, start, frames, made = _Work(found[rank::count], out), time.perf_counter(), 0, 0
-    total = sum(len(names) for _, names, _ in work.pieces)
-    loader = DataLoader(work, batch_size=None, num_workers=workers) # with one thread each
-    with tqdm(total=total, unit='frame', desc='BI', disable=not progress or rank > 0) as bar:
-        try:
-            for did, new, problem in loader:
-                check(not problem, problem)
-                frames, made = frames + did, made + new
-                bar.update(did)
-        except RuntimeError as e:
-            check(False, f"a worker process ended ({str(e).splitlines()[0]}); the same command goes "
-                         "on from here, with fewer --workers in less memory")
+    pieces = [(r.gt, r.names[i:i + 10], prepared_folder(r, out))
+              for r in found[rank::count] for i in range(0, len(r.names), 10)]
+    start, frames, made, total = time.perf_counter(), 0, 0, sum(len(p[1]) for p in pieces)
+    with (tqdm(total=total, unit='frame', desc='BI', disable=not progress or rank > 0) as bar,
+          closing(_work_all(pieces, workers)) as results):
+        for did, new, problem in results:
+            check(not problem, problem)
+            frames, made = frames + did, made + new
+            bar.update(did)
     return Prepared(frames, made, time.perf_counter() - start, workers, len(wanted) - len(found))
 
 # %% ../nbs/22_data_tools.ipynb #e364c052
@@ -447,6 +462,7 @@ def run_check(
     print(report)
     return int(not report.ok)
 
+# %% ../nbs/22_data_tools.ipynb #b9c2c4c7
 def run_prepare(
     args:argparse.Namespace,
 ):
