@@ -108,13 +108,14 @@ def _one_size(sizes, what, seen):
 def check_sizes(
     size:tuple,  # (width,height) of the ground truth
     small:tuple, # of the low-resolution frames
-)->str|None:     # what is wrong; None: nothing
+)->list[str]:    # what is wrong
     "Is `small` a quarter of `size`?"
     right = tuple(n//4 for n in size)
-    if small == right: return None
+    if small == right: return []
     factor = next((s for s in (1, 2, 3, 8) if small == tuple(n//s for n in size)), None)
-    return (f"low resolution is {_wh(small)} for ground truth of {_wh(size)}" +
-            (f", that is x{factor} data" if factor else '') + f"; expected {_wh(right)} (x4)")
+    kind = f", that is x{factor} data" if factor else ''
+    return [f"low resolution is {_wh(small)} for ground truth of {_wh(size)}{kind}; "
+            f"expected {_wh(right)} (x4)"]
 
 # %% ../nbs/22_data_tools.ipynb #eecbe061
 def check_clip(
@@ -134,8 +135,7 @@ def check_clip(
     small, problems = look_through(record.lq, record.frames or tuple(sizes), count, decode)
     seen.small = _one_size(small, 'low-resolution', seen)
     seen.problems += problems
-    problem = seen.size and seen.small and check_sizes(seen.size, seen.small)
-    if problem: seen.problems.append(problem)
+    if seen.size and seen.small: seen.problems += check_sizes(seen.size, seen.small)
     return seen
 
 # %% ../nbs/22_data_tools.ipynb #6fa96f38
@@ -176,7 +176,7 @@ def _verdict(key, compared):
     "What kind of low resolution a clip has: 'BI', 'BD', another clip's name, or 'neither'."
     mine = compared[key]
     if mine['BI'] >= max(LIKE_BI, mine['BD']): return 'BI'
-    if mine['BD'] > max(mine['BI'] + 3, 35): return 'BD' # smooth frames are near both
+    if mine['BD'] > max(mine['BI'] + 6, 40): return 'BD' # smooth frames are near both
     if mine['BI'] >= LIKE_BI: return 'BI'
     far = {k: abs(c['gt'] - mine['lq']).mean() for k, c in compared.items()
            if c['gt'].shape == mine['lq'].shape}
@@ -211,15 +211,14 @@ class Report:
     small:Counter      # the same of low resolution
     compared:list      # PSNR in dB, from BI, of one low-resolution frame a clip
     problems:list[str] # one line each
-
     @property
     def ok(self)->bool: return not self.problems
     def __str__(self):
         sizes = lambda c: ', '.join(f"{_wh(s)} ({n} clips)" for s, n in c.most_common(4)) or 'none'
         lines = [f"{self.name} in {self.root}: {self.clips} clips, {self.frames} frames",
                  f"ground truth: {sizes(self.sizes)}",
-                 f"low resolution: {sizes(self.small)}" + (f"; {len(self.compared)} compared, at "
-                 f"least {min(self.compared):.1f} dB from BI" if self.compared else '')]
+                 f"low resolution: {sizes(self.small)}" + (f"; {len(self.compared)} compared, PSNR "
+                 f"to BI at least {min(self.compared):.1f} dB" if self.compared else '')]
         n = len(self.problems)
         lines += [f"{n or 'no'} problem{'s'*(n != 1)}", *(f"- {p}" for p in self.problems[:100])]
         return '\n'.join(lines + [f"- ... and {n - 100} more"]*(n > 100))
@@ -283,7 +282,9 @@ def check_dataset(
     progress:bool=True,
 )->Report:
     "Is a data set complete, whole, of the right size and degraded by BI? A wrong root is an error."
-    layout, root, workers = layout_of(name), find_root(name, root), workers or os.cpu_count()
+    layout, root = layout_of(name), find_root(name, root)
+    workers = os.cpu_count() if workers is None else workers
+    check(workers > 0 and samples >= 0, "expected at least 1 worker, and 0 or more samples")
     check(lq is None or Path(lq).is_dir(), f"no folder {lq} of low-resolution clips")
     parts = [(part, *_listed(layout, part, root, lq)) for part in layout.parts]
     there = [r for _, found, _ in parts for r in found if r.gt.is_dir()]
@@ -393,7 +394,6 @@ class Prepared:
     seconds:float
     workers:int   # processes
     missing:int   # clips without ground truth here
-
     def __str__(self):
         rate = f", {self.made/self.seconds:.1f} frames/s" if self.made else ''
         missing = f"; {self.missing} clips are not there, see `seem data check`"*bool(self.missing)
@@ -455,9 +455,6 @@ def run_check(
     args:argparse.Namespace,
 )->int: # exit status
     "Run `seem data check`."
-    for option in ('workers', 'samples'):
-        value = getattr(args, option)
-        check(value is None or value >= (option == 'workers'), f"--{option} is {value}, too few")
     report = check_dataset(args.name, args.root, args.lq, args.decode, args.samples, args.workers)
     print(report)
     return int(not report.ok)
