@@ -214,9 +214,10 @@ class Report:
     @property
     def ok(self)->bool: return not self.problems
     def __str__(self):
-        sizes = lambda c: ', '.join(f"{_wh(s)} ({n} clips)" for s, n in c.most_common(4)) or 'none'
+        sizes = lambda c: ', '.join(f"{_wh(s)} ({n} clips)" for s, n in c.most_common(4)) or \
+            'none; what is not there is made on the fly, or once by `seem data prepare`'
         lines = [f"{self.name} in {self.root}: {self.clips} clips, {self.frames} frames",
-                 f"ground truth: {sizes(self.sizes)}",
+                 f"ground truth: {sizes(self.sizes) if self.sizes else 'none'}",
                  f"low resolution: {sizes(self.small)}" + (f"; {len(self.compared)} compared, PSNR "
                  f"to BI at least {min(self.compared):.1f} dB" if self.compared else '')]
         n = len(self.problems)
