@@ -255,10 +255,10 @@ def _listed(layout, part, root, lq):
 def _merged(seen):
     "The problems of all clips; one that many clips have is one line."
     by_text = {}
-    for s in seen.values():
-        for p in s.problems: by_text.setdefault(p, []).append(s.key)
-    return [p if keys[0] in p else f"clip{'s'*(len(keys) > 1)} {shown(keys)}: {p}"
-            for p, keys in by_text.items()]
+    for p, key in ((p, s.key) for s in seen.values() for p in s.problems):
+        by_text.setdefault(p, []).append(key)
+    return [p if f'/{keys[0]}' in p or f'clip {keys[0]}' in p else
+            f"clip{'s'*(len(keys) > 1)} {shown(keys)}: {p}" for p, keys in by_text.items()]
 
 # %% ../nbs/22_data_tools.ipynb #0d981662
 def _threads(f, items, text, workers, progress):
@@ -312,8 +312,8 @@ def prepared_folder(
     "Where the low-resolution frames of a clip go."
     if out: return Path(out)/record.key
     base = record.gt.parents[record.key.count('/')]
-    return base.with_name('BIx4' if base.name == 'GT' else f'{base.name}_BIx4') \
-        /record.gt.relative_to(base)
+    name = 'BIx4' if base.name == 'GT' else f'{base.name}_BIx4'
+    return base.with_name(name)/record.gt.relative_to(base)
 
 # %% ../nbs/22_data_tools.ipynb #953c88a7
 def _is_done(path, want):

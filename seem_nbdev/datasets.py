@@ -221,9 +221,9 @@ def expected_records(
     listed = part.clips if isinstance(part.clips, Mapping) else read_list(root/part.clips)
     clips = dict(listed) if isinstance(listed, Mapping) else {k: k for k in listed}
     gt = place_of(root, part.gt, clips) or part.gt[0]
-    small = os.path.join(lq, '{key}') if lq else place_of(root, part.lq, clips)
-    return [Record(k, root/gt.format(key=k, clip=c),
-                   root/small.format(key=k, clip=c) if small else None, layout.frame_names(k),
+    small = None if lq else place_of(root, part.lq, clips)
+    def folder(k, c): return Path(lq)/k if lq else small and root/small.format(key=k, clip=c)
+    return [Record(k, root/gt.format(key=k, clip=c), folder(k, c), layout.frame_names(k),
                    'test' if k in layout.held_out else part.split, layout.size)
             for k, c in clips.items()]
 
@@ -288,7 +288,8 @@ class DiskClip:
     def size(self)->tuple: # (width,height) of the ground truth, a multiple of 4
         if not (size := self.record.size):
             first = self.record.gt/self.record.names[0]
-            try: size = Image.open(first).size
+            try:
+                with Image.open(first) as img: size = img.size
             except OSError as e: check(False, f"image {first} cannot be read ({e}); fetch it again")
         return tuple(n//4*4 for n in size)
 

@@ -209,11 +209,13 @@ def test_bd_of_smooth_frames(capsys, vid4, monkeypatch):
     assert problems(capsys, 'Vid4', vid4) == []
 
 
-def test_lq_folder_is_checked_instead(capsys, vid4):
+def test_lq_folder_is_checked_instead(capsys, vid4, monkeypatch):
     degrade(vid4, blur_and_subsample)
     (vid4/'BIx4').rename(vid4/'BDx4')
     assert problems(capsys, 'Vid4', vid4) == []
     assert 'is BD' in problems(capsys, 'Vid4', vid4, '--lq', vid4/'BDx4')[0]
+    monkeypatch.chdir(vid4.parent)
+    assert 'is BD' in problems(capsys, 'Vid4', 'Vid4', '--lq', 'Vid4/BDx4')[0]
 
 
 @pytest.mark.parametrize('how', [lambda f: f[::4, ::4], lambda f: 255 - bicubic_downsample(f)])
@@ -291,6 +293,9 @@ def test_part_of_the_data_is_prepared(capsys, vimeo):
     assert status == 0 and '21 were made' in out and '1 clips are not there' in out
 
 
+def whole(target): return sorted(target.rglob('[!.]*.png'))
+
+
 def test_killed(vid4, tmp_path):
     "kill -9 at random moments, of the command alone: its workers end too, and the frames are those of an undisturbed run."
     calm = tmp_path/'calm'
@@ -298,13 +303,13 @@ def test_killed(vid4, tmp_path):
     command = [sys.executable, '-m', 'seem_nbdev.cli', 'data', 'prepare', 'Vid4', str(vid4), '--workers', '2']
     target, rng, kills = vid4/'BIx4', np.random.default_rng(0), 0
     while kills < 5:
-        had = len(tree(target)) if target.is_dir() else 0
+        had = len(whole(target))
         run = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while run.poll() is None and (not target.is_dir() or len(tree(target)) <= had): time.sleep(.01)
+        while run.poll() is None and len(whole(target)) <= had: time.sleep(.01)
         time.sleep(rng.uniform(0, .1))
         kills += run.poll() is None
         run.kill(); run.wait()
-        for p in sorted(target.rglob('[!.]*.png'))[-60:]: p.unlink() # so that there is work left
+        for p in whole(target)[-60:]: p.unlink() # so that there is work left
     subprocess.run(command, stderr=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
     assert tree(target) == tree(calm)
     for _ in range(100):
