@@ -13,6 +13,7 @@ from . import __version__
 from .checkpoints import CHECKPOINTS
 from .core import SeemError, check, one_of, this_process, wait_for_all
 from .data import find_sources
+from .data_tools import add_data
 from .fetch import about, fetch
 from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
@@ -198,6 +199,7 @@ def build_parser()->Parser:
     parser.add_argument('--version', action='version', version=f'seem_nbdev {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
+    add_data(commands)
     _add_fetch(commands)
     _add_info(commands)
     return parser

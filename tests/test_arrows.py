@@ -8,12 +8,13 @@ ARROWS = """
 core <- all
 layers <- seem edvr basicvsr
 seem <- edvr basicvsr
-degradation <- metrics data
-masks <- sam data store evaluate train
-store <- evaluate train
+degradation <- metrics data datasets data_tools
+masks <- sam data store datasets evaluate train
+store <- datasets evaluate train
 checkpoints <- sam evaluate train fetch
-metrics <- evaluate
-data <- evaluate train
+metrics <- data_tools evaluate
+data <- datasets data_tools evaluate train
+datasets <- data_tools evaluate train
 edvr <- evaluate train
 basicvsr <- evaluate train
 results <- evaluate plots
