@@ -52,13 +52,17 @@ def check_unit(
     return frames
 
 # %% ../nbs/01_degradation.ipynb #b3f11a1d
-def _mirror(
-    n:int,   # number of rows
-    pad:int, # rows to add on each side
-)->Tensor:   # (n+2*pad,) indices into the n rows
-    "Rows of a symmetrically padded image, the edge row repeated: ... 1 0 | 0 1 2 ..."
-    rows = torch.arange(-pad, n + pad) % (2 * n)
-    return torch.minimum(rows, 2 * n - 1 - rows)
+def _mirrored(
+    x:Tensor, # any shape
+    pad:int,  # rows to add on each side, also more than there are
+    dim:int,  # the axis
+)->Tensor:    # longer by 2*pad along `dim`
+    "`x` padded symmetrically, the edge row repeated: ... 1 0 | 0 1 2 ..."
+    while pad:
+        n = min(pad, x.shape[dim])
+        first, last = x.narrow(dim, 0, n), x.narrow(dim, x.shape[dim] - n, n)
+        x, pad = torch.cat([first.flip(dim), x, last.flip(dim)], dim), pad - n
+    return x
 
 # %% ../nbs/01_degradation.ipynb #1cfb1154
 def _as_ratio(
@@ -75,16 +79,17 @@ def _as_ratio(
 
 # %% ../nbs/01_degradation.ipynb #355943b4
 def _resize(
-    x:Tensor,       # (c,h,w) float64
+    x:Tensor,       # (c,h,w) of any type
     ratio:Fraction, # output pixels per input pixel along an axis
-)->Tensor:          # (c,ceil(h*ratio),ceil(w*ratio))
+)->Tensor:          # (c,ceil(h*ratio),ceil(w*ratio)) float64
     "Resize one frame."
     c, h, w = x.shape
     scale, b = float(ratio), ratio.denominator
     reach = 3 / min(scale, 1.) + 2 # half a kernel, the overhang of the last output pixel, a margin
     pad = math.ceil(reach / b) * b
-    padded = x[:, _mirror(h, pad).to(x.device)][:, :, _mirror(w, pad).to(x.device)]
-    y = F.interpolate(padded[None], scale_factor=scale, mode='bicubic', antialias=True)[0]
+    padded = _mirrored(_mirrored(x.movedim(0, -1).contiguous(), pad, 0), pad, 1) # (h',w',c)
+    padded = padded.movedim(-1, 0)[None].double()
+    y = F.interpolate(padded, scale_factor=scale, mode='bicubic', antialias=True)[0]
     start = int(pad * ratio)
     return y[:, start:start + math.ceil(h * scale), start:start + math.ceil(w * scale)]
 
@@ -97,7 +102,7 @@ def imresize(
     check_unit(img, 'img')
     ratio = _as_ratio(scale)
     flat = img.reshape(-1, *img.shape[-3:])
-    out = torch.stack([_resize(frame.double(), ratio).to(img.dtype) for frame in flat])
+    out = torch.stack([_resize(frame, ratio).to(img.dtype) for frame in flat])
     return out.reshape(*img.shape[:-2], *out.shape[-2:])
 
 # %% ../nbs/01_degradation.ipynb #c8a10b3d
@@ -127,10 +132,10 @@ def to_uint8(
     return np.ascontiguousarray(levels.byte().movedim(-3, -1).cpu().numpy())
 
 # %% ../nbs/01_degradation.ipynb #c13e1342
-def _levels(frame)->Tensor: # (h,w,3) uint8 or (c,h,w) in [0,1] -> (c,h,w) float64 levels
+def _levels(frame)->Tensor: # (h,w,3) uint8 or (c,h,w) in [0,1] -> (c,h,w) levels, uint8 or float64
     "A frame of either kind as levels; what float32 puts beside a whole level is put back on it."
     if isinstance(frame, np.ndarray):
-        return torch.from_numpy(frame.astype(np.float64)).movedim(-1, 0)
+        return torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)
     levels = frame.double() * 255
     return torch.where((levels - levels.round()).abs() < 2e-5, levels.round(), levels)
 
