@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Integral, Real
 import numpy as np, torch
 import torch.nn.functional as F
@@ -78,20 +79,38 @@ def _as_ratio(
     return ratio
 
 # %% ../nbs/01_degradation.ipynb #355943b4
+@lru_cache(maxsize=64)
+def _bands(
+    n:int,          # input pixels along an axis
+    ratio:Fraction, # output pixels per input pixel
+)->list:            # (first input pixel, (m,k) float64 weights of the next m output pixels)
+    "The weights of every output pixel of an axis, the mirror folded in."
+    scale, b = float(ratio), ratio.denominator
+    reach = 3 / min(scale, 1.) + 2 # half a kernel, the overhang of the last output pixel, a margin
+    pad, size = math.ceil(reach / b) * b, math.ceil(n * scale)
+    eye = torch.eye(n, max(n, 2), dtype=torch.float64) # PyTorch 2.14 gets a width of one wrong
+    x = _mirrored(eye, pad, 0)[None, None]
+    x = F.interpolate(x, scale_factor=(scale, 1), mode='bicubic', antialias=True)[0, 0, :, :n]
+    parts = x[int(pad * ratio):][:size].split(8)
+    used = [part.any(0).nonzero() for part in parts]
+    return [(int(u[0]), p[:, int(u[0]):int(u[-1]) + 1].contiguous()) for u, p in zip(used, parts)]
+
+# %% ../nbs/01_degradation.ipynb #0a52a0e5
+def _down(x:Tensor, ratio:Fraction)->Tensor: # (n,k) of any type -> (ceil(n*ratio),k) float64
+    "Resize along the first axis."
+    parts = [(block.to(x.device), x[i:i + block.shape[1]]) for i, block in _bands(len(x), ratio)]
+    return torch.cat([block @ part.double() for block, part in parts])
+
 def _resize(
     x:Tensor,       # (c,h,w) of any type
     ratio:Fraction, # output pixels per input pixel along an axis
 )->Tensor:          # (c,ceil(h*ratio),ceil(w*ratio)) float64
     "Resize one frame."
     c, h, w = x.shape
-    scale, b = float(ratio), ratio.denominator
-    reach = 3 / min(scale, 1.) + 2 # half a kernel, the overhang of the last output pixel, a margin
-    pad = math.ceil(reach / b) * b
-    padded = _mirrored(_mirrored(x.movedim(0, -1).contiguous(), pad, 0), pad, 1) # (h',w',c)
-    padded = padded.movedim(-1, 0)[None].double()
-    y = F.interpolate(padded, scale_factor=scale, mode='bicubic', antialias=True)[0]
-    start = int(pad * ratio)
-    return y[:, start:start + math.ceil(h * scale), start:start + math.ceil(w * scale)]
+    x = _down(x.movedim(0, -1).reshape(h, w * c), ratio).view(-1, w, c) # (h',w,c)
+    h = len(x)
+    x = _down(x.transpose(0, 1).reshape(w, h * c), ratio).view(-1, h, c) # (w',h',c)
+    return x.permute(2, 1, 0)
 
 # %% ../nbs/01_degradation.ipynb #ddf6e31f
 def imresize(
