@@ -9,7 +9,8 @@ config = ConfigParser(delimiters=['='])
 config.read(here/'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 name = cfg['lib_name']
-mobile, demo, dev = (cfg[f'{extra}_requirements'].split() for extra in ('mobile', 'demo', 'dev'))
+extras = {extra: cfg[f'{extra}_requirements'].split() for extra in ('mobile', 'perceptual', 'demo')}
+extras['dev'] = sum(extras.values(), []) + cfg['dev_requirements'].split()
 statuses = ['1 - Planning', '2 - Pre-Alpha', '3 - Alpha', '4 - Beta', '5 - Production/Stable']
 readme = here/'README.md'
 rmtree(here/'build'/'lib', ignore_errors=True)  # or a wheel would pack modules that are gone by now
@@ -35,7 +36,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     install_requires=cfg['requirements'].split(),
-    extras_require={'mobile': mobile, 'demo': demo, 'dev': mobile + demo + dev},
+    extras_require=extras,
     # the folder assets/ lies outside seem_nbdev/, which nbdev_export may delete and write anew
     packages=[name, f'{name}.assets'],
     package_dir={f'{name}.assets': 'assets'},

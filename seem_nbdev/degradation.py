@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Integral, Real
 import numpy as np, torch
 import torch.nn.functional as F
@@ -52,13 +53,17 @@ def check_unit(
     return frames
 
 # %% ../nbs/01_degradation.ipynb #b3f11a1d
-def _mirror(
-    n:int,   # number of rows
-    pad:int, # rows to add on each side
-)->Tensor:   # (n+2*pad,) indices into the n rows
-    "Rows of a symmetrically padded image, the edge row repeated: ... 1 0 | 0 1 2 ..."
-    rows = torch.arange(-pad, n + pad) % (2 * n)
-    return torch.minimum(rows, 2 * n - 1 - rows)
+def _mirrored(
+    x:Tensor, # any shape
+    pad:int,  # rows to add on each side, also more than there are
+    dim:int,  # the axis
+)->Tensor:    # longer by 2*pad along `dim`
+    "`x` padded symmetrically, the edge row repeated: ... 1 0 | 0 1 2 ..."
+    while pad:
+        n = min(pad, x.shape[dim])
+        first, last = x.narrow(dim, 0, n), x.narrow(dim, x.shape[dim] - n, n)
+        x, pad = torch.cat([first.flip(dim), x, last.flip(dim)], dim), pad - n
+    return x
 
 # %% ../nbs/01_degradation.ipynb #1cfb1154
 def _as_ratio(
@@ -74,19 +79,38 @@ def _as_ratio(
     return ratio
 
 # %% ../nbs/01_degradation.ipynb #355943b4
-def _resize(
-    x:Tensor,       # (c,h,w) float64
-    ratio:Fraction, # output pixels per input pixel along an axis
-)->Tensor:          # (c,ceil(h*ratio),ceil(w*ratio))
-    "Resize one frame."
-    c, h, w = x.shape
+@lru_cache(maxsize=64)
+def _bands(
+    n:int,          # input pixels along an axis
+    ratio:Fraction, # output pixels per input pixel
+)->list:            # (first input pixel, (m,k) float64 weights of the next m output pixels)
+    "The weights of every output pixel of an axis, the mirror folded in."
     scale, b = float(ratio), ratio.denominator
     reach = 3 / min(scale, 1.) + 2 # half a kernel, the overhang of the last output pixel, a margin
-    pad = math.ceil(reach / b) * b
-    padded = x[:, _mirror(h, pad).to(x.device)][:, :, _mirror(w, pad).to(x.device)]
-    y = F.interpolate(padded[None], scale_factor=scale, mode='bicubic', antialias=True)[0]
-    start = int(pad * ratio)
-    return y[:, start:start + math.ceil(h * scale), start:start + math.ceil(w * scale)]
+    pad, size = math.ceil(reach / b) * b, math.ceil(n * scale)
+    eye = torch.eye(n, max(n, 2), dtype=torch.float64) # PyTorch 2.14 gets a width of one wrong
+    x = _mirrored(eye, pad, 0)[None, None]
+    x = F.interpolate(x, scale_factor=(scale, 1), mode='bicubic', antialias=True)[0, 0, :, :n]
+    parts = x[int(pad * ratio):][:size].split(8)
+    used = [part.any(0).nonzero() for part in parts]
+    return [(int(u[0]), p[:, int(u[0]):int(u[-1]) + 1].contiguous()) for u, p in zip(used, parts)]
+
+# %% ../nbs/01_degradation.ipynb #0a52a0e5
+def _down(x:Tensor, ratio:Fraction)->Tensor: # (n,k) of any type -> (ceil(n*ratio),k) float64
+    "Resize along the first axis."
+    parts = [(block.to(x.device), x[i:i + block.shape[1]]) for i, block in _bands(len(x), ratio)]
+    return torch.cat([block @ part.double() for block, part in parts])
+
+def _resize(
+    x:Tensor,       # (c,h,w) of any type
+    ratio:Fraction, # output pixels per input pixel along an axis
+)->Tensor:          # (c,ceil(h*ratio),ceil(w*ratio)) float64
+    "Resize one frame."
+    c, h, w = x.shape
+    x = _down(x.movedim(0, -1).reshape(h, w * c), ratio).view(-1, w, c) # (h',w,c)
+    h = len(x)
+    x = _down(x.transpose(0, 1).reshape(w, h * c), ratio).view(-1, h, c) # (w',h',c)
+    return x.permute(2, 1, 0)
 
 # %% ../nbs/01_degradation.ipynb #ddf6e31f
 def imresize(
@@ -97,7 +121,7 @@ def imresize(
     check_unit(img, 'img')
     ratio = _as_ratio(scale)
     flat = img.reshape(-1, *img.shape[-3:])
-    out = torch.stack([_resize(frame.double(), ratio).to(img.dtype) for frame in flat])
+    out = torch.stack([_resize(frame, ratio).to(img.dtype) for frame in flat])
     return out.reshape(*img.shape[:-2], *out.shape[-2:])
 
 # %% ../nbs/01_degradation.ipynb #c8a10b3d
@@ -127,10 +151,10 @@ def to_uint8(
     return np.ascontiguousarray(levels.byte().movedim(-3, -1).cpu().numpy())
 
 # %% ../nbs/01_degradation.ipynb #c13e1342
-def _levels(frame)->Tensor: # (h,w,3) uint8 or (c,h,w) in [0,1] -> (c,h,w) float64 levels
+def _levels(frame)->Tensor: # (h,w,3) uint8 or (c,h,w) in [0,1] -> (c,h,w) levels, uint8 or float64
     "A frame of either kind as levels; what float32 puts beside a whole level is put back on it."
     if isinstance(frame, np.ndarray):
-        return torch.from_numpy(frame.astype(np.float64)).movedim(-1, 0)
+        return torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)
     levels = frame.double() * 255
     return torch.where((levels - levels.round()).abs() < 2e-5, levels.round(), levels)
 

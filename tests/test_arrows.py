@@ -6,13 +6,15 @@ from conftest import ROOT, run
 # A <- B: B imports A. Nothing else is allowed.
 ARROWS = """
 core <- all
-layers <- seem edvr basicvsr
+layers <- seem edvr basicvsr temporal
 seem <- edvr basicvsr
-degradation <- metrics data datasets data_tools
+degradation <- metrics torch_metrics temporal data datasets data_tools
 masks <- sam data store datasets evaluate train
 store <- datasets evaluate train
 checkpoints <- sam evaluate train fetch
 metrics <- data_tools evaluate
+torch_metrics <- evaluate
+temporal <- evaluate
 data <- datasets data_tools evaluate train
 datasets <- data_tools evaluate train
 edvr <- evaluate train
@@ -24,7 +26,7 @@ TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
 # package: the one module that owns it
 HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'numcodecs': 'store',
-         'accelerate': 'core'}
+         'accelerate': 'core', 'lpips': 'torch_metrics'}
 
 DYNAMIC = r'(^|\.)(import_module|__import__)$'
 MODULES = sorted(p for p in (ROOT/'seem_nbdev').glob('*.py') if not p.stem.startswith('_'))
