@@ -329,14 +329,19 @@ def load_clips(
 
 # %% ../nbs/21_datasets.ipynb #fd2a9d7a
 class StoredMasks:
-    "The masks of a store by the clips' keys, each opened when it is needed."
-    def __init__(self, store): self.store = store
-    def __getitem__(self, key): return self.store.open(key)
+    "The masks of a store by the clips' keys; masks of other frames are refused when first asked."
+    def __init__(self, store, clips):
+        self.store, self.clips, self.opened = store, {c.name: c for c in clips}, {}
+    def __getitem__(self, key):
+        if key not in self.opened:                           # once in each worker
+            (masks := self.store[key]).check_frames(self.clips[key])
+            self.opened[key] = masks
+        return self.opened[key]
 
 # %% ../nbs/21_datasets.ipynb #d155ae72
 def _check_masks(clip, store):
     "Are all masks of a clip stored? Nobody looks into them."
-    (t, h, w, _), masks = clip.lq.shape, store.open(clip.name)
+    (t, h, w, _), masks = clip.lq.shape, store[clip.name]
     check(masks.shape == (t, NUM_MASKS, h, w), f"masks of clip {clip.name!r} are {masks.shape}, "
           f"expected {(t, NUM_MASKS, h, w)}: masks of its low-resolution frames")
     there = stored_size(store, [clip.name])[0]
@@ -361,7 +366,8 @@ class DiskDataset(CropDataset):
         self.clips = [DiskClip(r, frames) for r in records]
         _check_fit(self.clips, num_frames, patch_size)
         if masks is not None: [_check_masks(c, masks) for c in self.clips]
-        self.masks, self.seed, self.length = masks and StoredMasks(masks), seed, length
+        self.masks = None if masks is None else StoredMasks(masks, self.clips)
+        self.seed, self.length = seed, length
         self.num_frames, self.patch_size, self.mirror = num_frames, patch_size, mirror
         self.windows = np.cumsum([len(c) - num_frames + 1 for c in self.clips])
 
