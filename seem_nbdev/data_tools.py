@@ -196,8 +196,8 @@ def judge(
     kinds.pop('BI', None)
     dB = lambda keys, name: f"{np.median([compared[k][name] for k in keys]):.1f} dB from {name}"
     return [f"low resolution of {shown(keys)} {_WRONG.get(kind, f'shows {kind}')}: "
-            f"{dB(keys, 'BI')}, {dB(keys, 'BD')}; get the right frames, or make them with "
-            "`seem data prepare`" for kind, keys in kinds.items()]
+            f"{dB(keys, 'BI')}, {dB(keys, 'BD')}; get the right frames, or delete these "
+            "and run `seem data prepare`" for kind, keys in kinds.items()]
 
 # %% ../nbs/22_data_tools.ipynb #c88bb394
 @dataclass(frozen=True)
@@ -370,6 +370,7 @@ def _work_all(pieces, workers):
 # %% ../nbs/22_data_tools.ipynb #688939e5
 def _check_target(found, out):
     "Refuse a place that is, holds or lies in ground truth, cannot be written, or has no room."
+    check(found, "there are no clips to prepare; see `seem data check`")
     bases = {r.gt.parents[r.key.count('/')] for r in found}
     places = {Path(out)} if out else {prepared_folder(r).parents[r.key.count('/')] for r in found}
     for place in places:
@@ -378,8 +379,7 @@ def _check_target(found, out):
             apart = real != gt and real not in gt.parents and gt not in real.parents
             check(apart, f"{place} and the ground truth in {gt} are not apart; name another folder")
         place.mkdir(parents=True, exist_ok=True)
-    targets = [prepared_folder(r, out) for r in found]
-    there = sum(len(os.listdir(p)) for p in targets if p.is_dir())
+    there = sum(len(os.listdir(p)) for r in found if (p := prepared_folder(r, out)).is_dir())
     left = sum(len(r.names) for r in found) - there
     w, h = found[0].size or image_size(found[0].gt/found[0].names[0])
     need, free = left*w*h*3//16//2, shutil.disk_usage(place).free # PNG: half of raw at the least

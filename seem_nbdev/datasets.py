@@ -18,7 +18,7 @@ from .core import check, one_of
 from .data import Clip, CropDataset, frame_files, read_image
 from .degradation import bicubic_downsample
 from .masks import NUM_MASKS
-from .store import MaskStore, stored_size
+from .store import MaskStore
 
 # %% auto #0
 __all__ = ['VIMEO_EXTRA', 'REDS4', 'LAYOUTS', 'MOTIONS', 'Part', 'Layout', 'layout_of', 'read_list', 'motion_groups', 'find_root',
@@ -204,11 +204,12 @@ def place_of(
     root:Path,
     places:tuple, # of a `Part`, such as 'sequences/{clip}'
     clips:Mapping,# key -> folder's name
-):                # the first of the places that holds a clip, or None
+):                # the place that holds most clips, the first of equals; None: none holds any
     "Where the clips of a part are."
-    there = (p for p in places if (root/p.partition('{')[0]).is_dir())
-    return next((p for p in there for k, c in clips.items()
-                 if (root/p.format(key=k, clip=c)).is_dir()), None)
+    there = [p for p in places if (root/p.partition('{')[0]).is_dir()]
+    count = {p: sum((root/p.format(key=k, clip=c)).is_dir() for k, c in clips.items())
+             for p in there}
+    return max((p for p in there if count[p]), key=count.get, default=None)
 
 # %% ../nbs/21_datasets.ipynb #f65b3ebb
 def expected_records(
@@ -245,6 +246,10 @@ def records(
     lacking = [p for p in folders if not p.is_dir()]
     check(not lacking, f"{root} lacks {len(lacking)} of {len(folders)} folders of {layout.name}, "
           f"the first is {(lacking or [''])[0]}; see `seem data check`")
+    for r in found if layout.pattern is None else (): # names are those that are there
+        n = layout.frames if isinstance(layout.frames, int) else layout.frames[r.key]
+        check(len(r.names) == n, f"clip {r.key!r} of {layout.name} has {len(r.names)} frames, "
+                                 f"expected {n}; see `seem data check`")
     return found
 
 # %% ../nbs/21_datasets.ipynb #264e4cc8
@@ -276,7 +281,9 @@ class Frames:
     def __len__(self): return self.shape[0]
     def __getitem__(self, index):
         t, *rest = index if isinstance(index, tuple) else (index,)
-        return np.stack([self.frame(i)[tuple(rest)] for i in range(len(self))[t]])
+        frames = range(len(self))[t]
+        if isinstance(frames, int): return self.frame(frames)[tuple(rest)]
+        return np.stack([self.frame(i)[tuple(rest)] for i in frames])
 
 # %% ../nbs/21_datasets.ipynb #c06c69dc
 class DiskClip:
@@ -344,9 +351,9 @@ def _check_masks(clip, store):
     (t, h, w, _), masks = clip.lq.shape, store[clip.name]
     check(masks.shape == (t, NUM_MASKS, h, w), f"masks of clip {clip.name!r} are {masks.shape}, "
           f"expected {(t, NUM_MASKS, h, w)}: masks of its low-resolution frames")
-    there = stored_size(store, [clip.name])[0]
-    check(there == t, f"masks of clip {clip.name!r}: {there} of {t} frames are stored; "
-                      "run `fill_store` on the data set's clips again")
+    lacking = masks.missing(look=False)
+    check(not lacking, f"masks of clip {clip.name!r} lack {len(lacking)} of {t} frames; complete "
+                       "them as they were made")
 
 # %% ../nbs/21_datasets.ipynb #1ebbdca2
 class DiskDataset(CropDataset):
@@ -365,7 +372,9 @@ class DiskDataset(CropDataset):
         frames = FrameCache(cache)
         self.clips = [DiskClip(r, frames) for r in records]
         _check_fit(self.clips, num_frames, patch_size)
-        if masks is not None: [_check_masks(c, masks) for c in self.clips]
+        check(masks is None or isinstance(masks, MaskStore),
+              f"masks are a {type(masks).__name__}, expected a MaskStore")
+        for c in self.clips if masks is not None else (): _check_masks(c, masks)
         self.masks = None if masks is None else StoredMasks(masks, self.clips)
         self.seed, self.length = seed, length
         self.num_frames, self.patch_size, self.mirror = num_frames, patch_size, mirror

@@ -4,7 +4,7 @@
 
 # %% ../nbs/18_fetch.ipynb #2fa1bdd4
 from __future__ import annotations
-import logging, os, re, shutil, warnings
+import importlib, logging, os, re, shutil, warnings
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -104,6 +104,19 @@ def check_fits(
                                            f"this needs {file_size(total - start)}")
 
 # %% ../nbs/18_fetch.ipynb #7b07800b
+@contextmanager
+def _locked(part):
+    "Keep another download of the same file out of its part; an empty part does not stay."
+    try: fcntl = importlib.import_module('fcntl')
+    except ImportError: fcntl = None # Windows: the checksum finds out
+    with open(part, 'ab') as f:
+        try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: raise Refused('another process is fetching it') from None
+        try: yield
+        finally:
+            if part.is_file() and not part.stat().st_size: part.unlink()
+
+# %% ../nbs/18_fetch.ipynb #6182ca51
 class ResumingDownloader(HTTPDownloader):
     "A downloader for pooch that goes on where an earlier one was cut off."
     def __init__(self,
@@ -116,13 +129,16 @@ class ResumingDownloader(HTTPDownloader):
         self.path, self.part, self.sha256, self.size = path, beside(path, 'part'), sha256, size
 
     def __call__(self, url, output_file, pooch, check_only=False):
+        with _locked(self.part): self.get(url, output_file)
+
+    def get(self, url, output_file):
         done = self.part.stat().st_size if self.part.is_file() else 0
         headers = {'Accept-Encoding': 'identity'} | ({'Range': f'bytes={done}-'} if done else {})
         with requests.get(url, headers=headers, stream=True, **self.kwargs) as response:
             check_status(response)
             try: start, total = body_span(response, done)
             except OutOfStep:
-                self.part.unlink()
+                os.truncate(self.part, 0)
                 raise
             if not done or start != total: self.receive(response, start, total)
         found = sha256(self.part)
@@ -143,7 +159,7 @@ class ResumingDownloader(HTTPDownloader):
             for chunk in chain([first], chunks): bar.update(f.write(chunk))
             f.flush()
             os.fsync(f.fileno())
-            if total and f.tell() < total: raise requests.ConnectionError("it was closed half way")
+            if total and f.tell() != total: raise requests.ConnectionError('it was closed half way')
 
 # %% ../nbs/18_fetch.ipynb #6bcc7cbb
 def reason(
@@ -153,6 +169,8 @@ def reason(
     system = re.search(r'\[Errno -?\d+\] ([\w ]+)', str(e))
     if system: return f"the connection failed ({system[1].strip()})"
     if isinstance(e, requests.Timeout): return "the server does not answer"
+    if isinstance(e, requests.exceptions.SSLError): return "its certificate is not accepted"
+    if isinstance(e, requests.exceptions.ProxyError): return "the proxy refuses"
     if isinstance(e, (requests.HTTPError, OutOfStep)): return str(e)
     if isinstance(e, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         return "the connection was closed half way"
@@ -185,7 +203,7 @@ def download(
                          urls={path.name: url}, retry_if_failed=RETRIES)
     kept = lambda: ("; what has come is kept, the same command goes on from there"
                     if get.part.is_file() else '')
-    by_hand = f"; or open {url} in a browser and save the file as {path}"
+    by_hand = f"; try again, or open {url} in a browser and save the file as {path}"
     try:
         with _quiet(): return Path(files.fetch(path.name, downloader=get))
     except Refused as e: problem = f"{e}{by_hand if 'page' in str(e) else ''}"

@@ -77,14 +77,20 @@ def visible(
     return inside_frame(flow) & ~occluded & ~boundary
 
 # %% ../nbs/20_temporal.ipynb #81b59651
+def _device_of(flow, device):
+    "The device that was asked for, else that of the estimator's weights."
+    weights = next(flow.parameters(), None) if isinstance(flow, torch.nn.Module) else None
+    return get_device(str(device or getattr(weights, 'device', 'cpu')))
+
+# %% ../nbs/20_temporal.ipynb #137dd10c
 def clip_flows(
     gt:np.ndarray, # (t,h,w,3) uint8, the ground truth
     flow:Callable, # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w)
-    device=None,   # where the estimator is; None: a GPU if there is one
+    device=None,   # where the estimator is; None: where its weights are, else the CPU
 )->Iterator[tuple]: # t-1 times: flow (1,2,h,w) to the frame before, and (1,h,w) bool, `visible`
     "Of every frame but the first: where it was in the frame before, and where that can be told."
     _check_clip(gt, 'gt')
-    device = get_device(device) if device is None or isinstance(device, str) else device
+    device = _device_of(flow, device)
     for before, now in zip(gt, gt[1:]):
         to, back = (estimate_flow(flow, *pair, device) for pair in ((now, before), (before, now)))
         yield to, visible(to, back)
@@ -108,6 +114,9 @@ def warping_error(
         flow, seen = next(flows, (None, None))
         check(flow is not None, f"there are {t - 1} flows for {len(clip)} frames, "
                                 f"expected {len(clip) - 1}: pass them anew for every clip")
+        ok = all(isinstance(x, torch.Tensor) for x in (flow, seen)) and seen.dtype == torch.bool
+        check(ok and seen.shape[1:] == flow.shape[2:], f"flow {t - 1} is no pair of tensors: flow "
+              "(1,2,h,w), and where it can be followed, bool (1,h,w)")
         off = _warped_difference(clip[t], clip[t - 1], flow)[0][:, seen[0]].double() # NaN if empty
         rows.append(dict(frame=t, warping_mse=off.square().mean().item(),
                          warping_mae=255 * off.abs().mean().item(),
@@ -122,14 +131,14 @@ def tof(
     gt:np.ndarray,     # (t,h,w,3) uint8, the ground truth
     flow:Callable,     # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w)
     crop_border:int=0, # pixels of the flows to leave out on each side
-    device=None,       # where the estimator is; None: a GPU if there is one
+    device=None,       # where the estimator is; None: where its weights are, else the CPU
 )->pd.DataFrame:       # columns frame (from 1), tof_l1 (pixels), tof_l2 (pixels)
     "How far the motion of the result is from that of the ground truth, as means over pixels."
     _check_pair(sr, gt)
     (h, w), k = gt.shape[1:3], crop_border
     ok = isinstance(k, Integral) and not isinstance(k, bool) and 0 <= 2 * k < min(h, w)
     check(ok, f"crop_border is {k!r} for {h}x{w} frames, expected a whole number that leaves some")
-    device = get_device(device) if device is None or isinstance(device, str) else device
+    device = _device_of(flow, device)
     rows = []
     for t in range(1, len(gt)):
         of_sr, of_gt = (estimate_flow(flow, c[t - 1], c[t], device) for c in (sr, gt))

@@ -53,7 +53,7 @@ def _write_levels(out:Tensor, frames:Tensor)->Tensor:
 # %% ../nbs/19_torch_metrics.ipynb #48759b45
 def _float64_device(device)->torch.device:
     "`core.get_device`, and the device has float64."
-    device = get_device(device) if device is None or isinstance(device, str) else device
+    device = get_device(device if device is None else str(device))
     check(device.type != 'mps', "the device 'mps' has no float64, which these metrics need; "
                                 "use device='cpu'")
     return device

@@ -159,7 +159,7 @@ def test_nobody_listens(target):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{s.getsockname()[1]}/w.pth'
-    with pytest.raises(SeemError, match=r'the connection failed \(Connection refused\); or open http'): download(url, target)
+    with pytest.raises(SeemError, match=r'the connection failed \(Connection refused\); try again, or open http'): download(url, target)
 
 
 def test_no_space_known_before(target, monkeypatch, tmp_path):
@@ -420,3 +420,15 @@ def test_push_to_hub(monkeypatch):
     monkeypatch.setattr('huggingface_hub.HfApi.upload_folder', upload)
     cls(**size).push_to_hub('user/basicvsr-seem')
     assert uploaded == {'user/basicvsr-seem': ['README.md', 'config.json', 'model.safetensors']}
+
+
+def test_two_downloads_of_one_file(tmp_path):
+    "The second one keeps its hands off the first one's part."
+    fcntl = pytest.importorskip('fcntl')
+    target = tmp_path/'w.pth'
+    with open(tmp_path/'w.pth.part', 'ab') as f:
+        f.write(b'half')
+        fcntl.flock(f, fcntl.LOCK_EX)
+        with pytest.raises(SeemError, match='another process is fetching it'):
+            download('http://127.0.0.1:9/w.pth', target, progress=False)
+    assert (tmp_path/'w.pth.part').read_bytes() == b'half' and not target.exists()
