@@ -136,8 +136,9 @@ def _add_info(commands):
 def info(args):
     "Run `seem info`."
     store, rows = MaskStore(args.store), []
-    check(store.keys(), f"{args.store} holds no clips")
-    for key in store.keys():
+    keys = store.keys()
+    check(keys, f"{args.store} holds no clips")
+    for key in keys:
         clip = store[key]
         lacking = set(clip.missing())
         found = [np.count_nonzero(clip.bits(i).any((1, 2))) for i in range(len(clip))

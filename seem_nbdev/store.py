@@ -202,18 +202,24 @@ class MaskStore:
         asked, path = fingerprint(digest, prior), self.folder(key)
         _make_group(self.path, asked, prior)
         if key not in self: _make_array(self.path, key, size, asked)
-        if ClipMasks(path).fingerprint != asked and not _holds_frames(path):
-            _make_array(self.path, key, size, asked) # nothing is lost
-        check_same(ClipMasks(path).fingerprint, asked, f"clip {key!r} in {self.path}", path)
-        return ClipMasks(path)
+        clip = ClipMasks(path)
+        if clip.fingerprint != asked and not _holds_frames(path): # nothing is lost
+            _make_array(self.path, key, size, asked)
+            clip = ClipMasks(path)
+        check_same(clip.fingerprint, asked, f"clip {key!r} in {self.path}", path)
+        return clip
 
     def get(self, key:str, frames:np.ndarray, prior:MaskPrior)->np.ndarray: # frames (t,h,w,3) uint8
         "The masks of `frames`: read if they are there, else computed and written."
         size = check_frames(frames, f'frames of clip {key!r}').shape
-        clip = self.create(key, size[:3], frames_digest(frames), prior)
-        if missing := clip.missing():
-            for i, masks in zip(missing, masks_of(prior, frames, missing)): clip.write(i, masks)
-        return clip[:]
+        return _completed(self.create(key, size[:3], frames_digest(frames), prior), frames, prior)
+
+# %% ../nbs/17_store.ipynb #5ab76024
+def _completed(clip, frames, prior)->np.ndarray:
+    "All masks of a clip; those that are not there are computed and written first."
+    if missing := clip.missing():
+        for i, masks in zip(missing, masks_of(prior, frames, missing)): clip.write(i, masks)
+    return clip[:]
 
 # %% ../nbs/17_store.ipynb #e6217f2a
 def _holds_frames(path): return any(Path(path).rglob('c.*'))
@@ -284,11 +290,13 @@ def cached_masks(
     path=None,         # the folder of the cache; None: `core.cache_dir()/'masks'`
 )->np.ndarray:         # (t,num_masks,h,w) bool
     "The masks of `frames` from the cache, computed if they are not there."
-    what = fingerprint(frames_digest(check_frames(frames)), prior)
+    digest = frames_digest(check_frames(frames))
+    what = fingerprint(digest, prior)
     short = lambda d: hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:12]
     settings = short(_settings(what, prior))
     store = MaskStore(Path(path or cache_dir()/'masks')/f'{prior.name}.{settings}.zarr')
-    return store.get(f'{key}.{short(what)}', frames, prior)
+    clip = store.create(f'{key}.{short(what)}', frames.shape[:3], digest, prior)
+    return _completed(clip, frames, prior)
 
 # %% ../nbs/17_store.ipynb #8e2cce2c
 def _look_through(source)->tuple: # (t,h,w), digest
@@ -351,7 +359,7 @@ def _write_all(clip, numbers, masks, bar, threads)->int: # how many were written
     return done
 
 # %% ../nbs/17_store.ipynb #1d32f350
-def _fill_clip(source, store, prior, bar, threads=4)->int: # how many frames were computed
+def _fill_clip(source, store, prior, bar, threads=4)->tuple: # frames it has, frames computed now
     "Store the masks of a clip that are not there yet."
     size, digest = _look_through(source)
     clip = store.create(source.name, size, digest, prior)
@@ -360,13 +368,13 @@ def _fill_clip(source, store, prior, bar, threads=4)->int: # how many frames wer
     missing = clip.missing()
     bar.total += len(missing) # what was expected of the clip is taken off by the caller
     bar.refresh()
-    if not missing: return 0
+    if not missing: return len(clip), 0
     again = _Reread(source)
     done = _write_all(clip, missing, _masks_of_source(prior, again, missing), bar, threads)
     if done != len(missing) or again.digest() != digest:
         for i in missing: Path(clip.file(i)).unlink(missing_ok=True) # masks of who knows what
         check(False, f"clip {source.name!r} changed while it was read; start again")
-    return done
+    return len(clip), done
 
 # %% ../nbs/17_store.ipynb #36f1905a
 @dataclass(frozen=True)
@@ -403,6 +411,6 @@ def fill_store(
         for source, own, expected in zip(mine, priors, left):
             bar.set_postfix_str(source.name, refresh=False)
             bar.total -= expected
-            computed += _fill_clip(source, store, own, bar)
-            frames += len(store[source.name])
+            there, now = _fill_clip(source, store, own, bar)
+            frames, computed = frames + there, computed + now
     return Filled(len(mine), frames, computed, time.perf_counter() - start)

@@ -39,7 +39,7 @@ def seem(capsys, *args):
     return status, capsys.readouterr()
 
 
-def frames_of(found): return {i for p in Path(found).rglob('c.*') for i in [str(p)]}
+def frames_of(found): return {*Path(found).rglob('c.*')}
 
 
 # Killed
