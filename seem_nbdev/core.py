@@ -8,14 +8,15 @@ import ast, importlib.util, os, platform, random, re, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 import numpy as np, torch
 
 # %% auto #0
-__all__ = ['PROFILES', 'SeemError', 'check', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir', 'weights_dir',
-           'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device', 'in_order',
-           'this_process', 'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
+__all__ = ['PROFILES', 'SeemError', 'check', 'check_crop_border', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir',
+           'weights_dir', 'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device',
+           'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
 
 # %% ../nbs/00_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -28,6 +29,15 @@ def check(
 ):
     "Raise `SeemError(msg)` unless `ok`."
     if not ok: raise SeemError(msg)
+
+# %% ../nbs/00_core.ipynb #31c81592
+def check_crop_border(
+    k,           # what the user gave: pixels to leave out on each side
+    h:int, w:int,# of the frames
+):
+    "A border must be a whole number, and leave some of the frame."
+    ok = isinstance(k, Integral) and not isinstance(k, bool) and 0 <= 2 * k < min(h, w)
+    check(ok, f"crop_border is {k!r} for {h}x{w} frames, expected a whole number that leaves some")
 
 # %% ../nbs/00_core.ipynb #1f208820
 def one_of(

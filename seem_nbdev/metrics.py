@@ -7,7 +7,7 @@ from __future__ import annotations
 from numbers import Integral
 import numpy as np, pandas as pd
 from skimage.metrics import structural_similarity
-from .core import check, one_of
+from .core import check, check_crop_border, one_of
 from .degradation import check_uint8, rgb_to_y
 
 # %% auto #0
@@ -21,8 +21,7 @@ def _planes(sr, gt, channel:str, crop_border:int):
     check(check_uint8(sr, 'sr', ndim=3).shape == gt.shape,
           f"sr is {sr.shape[0]}x{sr.shape[1]}, gt is {h}x{w}, expected one size")
     k = crop_border
-    ok = isinstance(k, Integral) and not isinstance(k, bool) and 0 <= 2 * k < min(h, w)
-    check(ok, f"crop_border is {k!r} for {h}x{w} frames, expected a whole number that leaves some")
+    check_crop_border(k, h, w)
     pair = [img[k:h - k, k:w - k] for img in (sr, gt)]
     return [rgb_to_y(p)[..., None] if channel == 'y' else p.astype(np.float64) for p in pair]
 

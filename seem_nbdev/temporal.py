@@ -5,10 +5,9 @@
 # %% ../nbs/20_temporal.ipynb #00404ac9
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
-from numbers import Integral
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from .core import check, get_device
+from .core import check, check_crop_border, get_device
 from .degradation import check_uint8, to_float
 from .layers import flow_warp
 
@@ -136,8 +135,7 @@ def tof(
     "How far the motion of the result is from that of the ground truth, as means over pixels."
     _check_pair(sr, gt)
     (h, w), k = gt.shape[1:3], crop_border
-    ok = isinstance(k, Integral) and not isinstance(k, bool) and 0 <= 2 * k < min(h, w)
-    check(ok, f"crop_border is {k!r} for {h}x{w} frames, expected a whole number that leaves some")
+    check_crop_border(k, h, w)
     device = _device_of(flow, device)
     rows = []
     for t in range(1, len(gt)):

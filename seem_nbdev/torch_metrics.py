@@ -5,11 +5,11 @@
 # %% ../nbs/19_torch_metrics.ipynb #cd7813ce
 from __future__ import annotations
 import hashlib, re, warnings
-from numbers import Integral
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from .core import SeemError, check, get_device, one_of, weights_dir
+from .core import (
+    SeemError, check, check_crop_border, get_device, one_of, weights_dir)
 from .degradation import check_uint8
 
 # %% auto #0
@@ -35,8 +35,7 @@ def _cropped(sr, gt, channel:str, crop_border:int)->list[Tensor]: # 2 x (t,h,w,3
     check(len(sr) == t, f"sr has {len(sr)} frames, gt has {t}, expected as many")
     check(sr.shape == gt.shape,
           f"sr is {sr.shape[1]}x{sr.shape[2]}, gt is {h}x{w}, expected one size")
-    ok = isinstance(k, Integral) and not isinstance(k, bool) and 0 <= 2 * k < min(h, w)
-    check(ok, f"crop_border is {k!r} for {h}x{w} frames, expected a whole number that leaves some")
+    check_crop_border(k, h, w)
     return [clip[:, k:h - k, k:w - k] for clip in (sr, gt)]
 
 # %% ../nbs/19_torch_metrics.ipynb #9191061e
