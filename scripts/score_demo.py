@@ -8,9 +8,10 @@ import argparse, json, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from seem_nbdev.checkpoints import CHECKPOINTS, load, load_state, read_state
+from seem_nbdev.compare import VARIANTS
 from seem_nbdev.core import SeemError, atomic_path, get_profile, results_dir
 from seem_nbdev.data import Clip, get_clips
-from seem_nbdev.evaluate import VARIANTS, build_model, clip_masks, evaluate, restore
+from seem_nbdev.evaluate import build_model, clip_masks, evaluate, restore
 
 
 def main():

@@ -14,9 +14,9 @@ from .core import PROFILES, SeemError, asset, atomic_path, check, one_of
 
 # %% auto #0
 __all__ = ['METRICS', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows', 'make_rows',
-           'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'pivot', 'one_profile',
-           'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table', 'interval_rows',
-           'interval_table', 'beside', 'difference_to_paper', 'format_table', 'save_table']
+           'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'spread', 'pivot',
+           'one_profile', 'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table',
+           'interval_rows', 'interval_table', 'beside', 'difference_to_paper', 'format_table', 'save_table']
 
 # %% ../nbs/13_results.ipynb #73bb16c7
 class Metric(NamedTuple):
@@ -159,7 +159,7 @@ def published()->pd.DataFrame: # table, dataset, channel, method, seem, clip, me
 
 # %% ../nbs/13_results.ipynb #7dd2adc5
 _SEEM = {'': '', 'none': '', 'control': ' (fine-tuned)', 'full': ' + SEEM',
-         'seem-only': ' + SEEM (backbone frozen)', 'both': ' + SEEM (both branches)'}
+         'seem-only': ' + SEEM (backbone frozen)'}
 
 def method_name(
     model:str,       # 'EDVR', 'BasicVSR', ...
@@ -171,7 +171,7 @@ def method_name(
 def _named(rows): return rows.assign(method=[*map(method_name, rows.model, rows.seem)])
 
 # %% ../nbs/13_results.ipynb #6abcdede
-def _spread(rows, index, columns, values='value'):
+def spread(rows, index, columns, values='value'): # names of columns: down, across, what is shown
     "Rows as a table, in order of first appearance, averages last."
     axes, last = [*index, *columns], {AVERAGE: 1, AVERAGE_FRAMES: 2}
     twice = rows.loc[rows.duplicated(axes), axes].head(1).to_dict('records')
@@ -196,7 +196,7 @@ def pivot(
     for c in set(SETTING) - {*index, *columns}:
         found = sorted(map(str, rows[c].unique()))
         check(len(found) == 1, f"the table would mix {c} {found}; select one or name it in `index`")
-    return _spread(rows, index, columns)
+    return spread(rows, index, columns)
 
 def one_profile(rows:pd.DataFrame)->str: # the only value in the column `profile`
     "The profile of `rows`; rows of several profiles in one table are an error."
@@ -231,12 +231,13 @@ def published_table(table:int)->pd.DataFrame: # index: method; columns (clip, PS
     "Table 1 to 6 of the paper."
     one_of(table, range(1, 7), 'table of the paper')
     rows = _paper_rows()
-    return _labelled(_spread(rows[rows.table == table], ['method'], ['clip', 'metric']))
+    return _labelled(spread(rows[rows.table == table], ['method'], ['clip', 'metric']))
 
 def _paper_rows():
     "Published numbers with this library's names for columns, methods and averages."
     rows = published().rename(columns={'method': 'model'})
     seem = rows.seem.mask(rows.note.str.contains('fine-tuned without'), 'control')
+    seem = seem.replace('both', 'full') # Table 6: SEEM in both branches is SEEM as everywhere else
     return _named(rows.assign(seem=seem, clip=rows['clip'].replace('average', AVERAGE)))
 
 # %% ../nbs/13_results.ipynb #55b885a8
@@ -302,7 +303,7 @@ def difference_table(
                         metric=['Δ' + METRICS[m].label for m in diffs.metric])
     text = [[cell_text(v, r.metric) for v in (r.value, r.low, r.high)] for r in rows.itertuples()]
     rows['text'] = [v if low == '–' else f"{v} [{low}, {high}]" for v, low, high in text]
-    return _spread(rows, ['difference'], ['clip', 'metric'], 'text')
+    return spread(rows, ['difference'], ['clip', 'metric'], 'text')
 
 # %% ../nbs/13_results.ipynb #4ed2570b
 def interval_rows(
@@ -335,7 +336,7 @@ def interval_table(
     text = [[cell_text(v, label) for v in (r.value, r.low, r.high)]
             for r, label in zip(rows.itertuples(), labels)]
     text = [v if low == '–' else f"{v} [{low}, {high}]" for v, low, high in text]
-    return _spread(rows.assign(text=text), [*index], [*columns], 'text')
+    return spread(rows.assign(text=text), [*index], [*columns], 'text')
 
 # %% ../nbs/13_results.ipynb #1451a581
 def beside(

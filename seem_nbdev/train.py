@@ -4,17 +4,17 @@
 
 # %% ../nbs/11_train.ipynb #a5e9d216
 from __future__ import annotations
-import math
+import math, torch
 from dataclasses import dataclass, fields, replace
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from .basicvsr import flow_loss
 from .checkpoints import load_state, save, sha256
+from .compare import VARIANTS, load_variants
 from .core import Profile, check, get_device, one_of, results_dir, seed_everything
 from .data import CropDataset, embedded_clips
-from .evaluate import VARIANTS, clip_masks, load_variants
+from .evaluate import clip_masks
 
 # %% auto #0
 __all__ = ['charbonnier', 'TrainConfig', 'make_config', 'cosine', 'param_groups', 'set_learning_rates', 'forward_item', 'descend',

@@ -7,20 +7,21 @@ from conftest import ROOT, run
 ARROWS = """
 core <- all
 layers <- seem edvr basicvsr temporal
-seem <- edvr basicvsr
+seem <- edvr basicvsr compare
 degradation <- metrics torch_metrics temporal data datasets data_tools
 masks <- sam data store datasets evaluate train
 store <- datasets evaluate train
-checkpoints <- sam evaluate train fetch
+checkpoints <- sam compare train fetch
 metrics <- data_tools evaluate
 torch_metrics <- evaluate
 temporal <- evaluate
-data <- datasets data_tools evaluate train
+data <- datasets data_tools evaluate compare train
 datasets <- data_tools evaluate train
 edvr <- evaluate train
 basicvsr <- evaluate train
-results <- evaluate plots
-evaluate <- train
+results <- evaluate compare plots
+evaluate <- compare train
+compare <- train
 """
 TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for

@@ -3,9 +3,10 @@ import json, tomllib
 import pandas as pd, pytest, torch
 from conftest import ROOT
 from seem_nbdev.checkpoints import CHECKPOINTS, read_state
+from seem_nbdev.compare import VARIANTS, Variant, load_variants
 from seem_nbdev.core import asset, get_profile
 from seem_nbdev.data import get_clips
-from seem_nbdev.evaluate import VARIANTS, Variant, clip_masks, evaluate, load_variants, restore
+from seem_nbdev.evaluate import clip_masks, evaluate, restore
 
 RUN = get_profile('demo')
 SHIPPED = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
