@@ -190,21 +190,23 @@ class SPyNet(nn.Module):
         self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
-    def pyramid_flow(self, ref, supp):
-        "Flow between frames whose sides are multiples of 32."
+    def pyramid_flows(self, ref, supp):
+        "Flows of all levels, coarse to fine, between frames whose sides are multiples of 32."
         refs, supps = (image_pyramid((x - self.mean)/self.std, self.num_levels)
                        for x in (ref, supp))
         n, _, h, w = refs[0].shape
-        flow = ref.new_zeros(n, 2, h, w)
+        flow, flows = ref.new_zeros(n, 2, h, w), []
         for level, ref, supp in zip(self.basic_module, refs, supps):
             flow = 2*F.interpolate(flow, ref.shape[2:], mode='bilinear', align_corners=True)
             warped = flow_warp(supp, flow.permute(0, 2, 3, 1), 'border')
             flow = flow + level(torch.cat((ref, warped, flow), 1))
-        return flow
+            flows.append(flow)
+        return flows
 
     def forward(self,
         ref:Tensor,  # (n,3,h,w) RGB in [0,1]
         supp:Tensor, # (n,3,h,w) its neighbour
+        all_levels:bool=False, # a list of the levels' flows, coarse to fine, for training
     )->Tensor:       # (n,2,h,w) in pixels, (dx,dy)
         "Flow from `ref` to `supp`; any size, raised to a multiple of 32, at least 64, inside."
         check(ref.shape == supp.shape and ref.ndim == 4 and ref.shape[1] == 3, "frames are "
@@ -212,5 +214,7 @@ class SPyNet(nn.Module):
         def resize(x, size): return F.interpolate(x, size, mode='bilinear', align_corners=False)
         h, w = ref.shape[2:]
         size = max(64, 32*-(-h//32)), max(64, 32*-(-w//32))
-        flow = resize(self.pyramid_flow(resize(ref, size), resize(supp, size)), (h, w))
+        flows = self.pyramid_flows(resize(ref, size), resize(supp, size))
+        if all_levels: return flows # of the raised size
+        flow = resize(flows[-1], (h, w))
         return flow*flow.new_tensor([w/size[1], h/size[0]]).view(1, 2, 1, 1)
