@@ -41,6 +41,7 @@ class Checkpoint:
     size:int|None=None # bytes, where known
     args:dict=field(default_factory=dict, hash=False) # keyword arguments of the network
     key_map:str='reference' # whose parameter names, see `KEY_MAPS`
+    base:str=''    # the checkpoint that holds the parameters which this file leaves out
 
     def path(self)->Path|None: # None when the file is not there
         "Where the file is on this machine."
@@ -97,32 +98,43 @@ _SAM['sam_vit_t'] = _published(
 
 # %% ../nbs/10_checkpoints.ipynb #8163c8a5
 _NETS = dict(edvr='EDVR', basicvsr='BasicVSR')
-_KINDS = {'': '', '_control': ', fine-tuned without SEEM', '_seem': ' with SEEM'}
+_KINDS = {'': '', '_control': ', fine-tuned without SEEM', '_seem': ' with SEEM',
+          '_seem_only': ' with SEEM, trained alone', '_seem_forward': ' with SEEM, forward only',
+          '_seem_backward': ' with SEEM, backward only'}
 
-def _ours(profile, arch, kind):
-    "Title and size of a network with or without SEEM."
-    args = dict(getattr(get_profile(profile), arch)) | ({'seem': True} if kind == '_seem' else {})
-    size = {'demo': ', small', 'paper': '-M' if arch == 'edvr' else ''}[profile]
-    return dict(title=f"{_NETS[arch]}{size}{_KINDS[kind]}", args=MappingProxyType(args))
-
-def _shipped(arch, kind):
-    "A small network of this package."
-    return Checkpoint(f'weights/demo/{arch}{kind}.safetensors', '', arch, 'shipped', 'Apache-2.0',
-                      'DAVIS, Big Buck Bunny', **_ours('demo', arch, kind))
-
-_SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind) for arch in _NETS for kind in _KINDS}
+def _with_seem(size, kind):
+    "Arguments of a network of that kind."
+    one_way = kind.removeprefix('_seem_') if kind.endswith('ward') else None
+    seem = dict(branches=one_way) if one_way else True
+    return MappingProxyType(dict(size) | ({'seem': seem} if 'seem' in kind else {}))
 
 # %% ../nbs/10_checkpoints.ipynb #a455f3cb
-def _yours(name, arch, kind):
-    "A network that the user trains."
-    source = ("weights you trained yourself "
-              "(this version trains at demo size only; see nbs/11_train.ipynb, Limits)")
-    return Checkpoint(f'{name}{kind}.safetensors', '', arch, source, 'yours', 'REDS',
-                      **_ours('paper', arch, kind))
+def _shipped(arch, kind, seed=0):
+    "A small network of this package."
+    base, after = f'demo_{arch}' if kind else '', f'_seed{seed}' if seed else ''
+    title = f"{_NETS[arch]}, small{_KINDS[kind]}" + (f', seed {seed}' if seed else '')
+    return Checkpoint(f'weights/demo/{arch}{kind}{after}.safetensors', '', arch, 'shipped',
+                      'Apache-2.0', 'DAVIS, Big Buck Bunny', title, base=base,
+                      args=_with_seem(getattr(get_profile('demo'), arch), kind))
 
-_YOURS = {f'{name}{kind}': _yours(name, arch, kind)
-          for arch, name in (('edvr', 'edvr_m_reds'), ('basicvsr', 'basicvsr_reds4'))
-          for kind in ('_control', '_seem')}
+_SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind) for arch in _NETS for kind in _KINDS
+            if arch == 'basicvsr' or not kind.endswith('ward')}
+_SHIPPED |= {f'demo_basicvsr{kind}_seed{seed}': _shipped('basicvsr', kind, seed)
+             for kind in ('_control', '_seem') for seed in (1, 2)}
+
+# %% ../nbs/10_checkpoints.ipynb #6c3ffa85
+def _yours(name, kind):
+    "A network that the user trains."
+    known = (_BASICVSR | _EDVR)[name]
+    source = ("weights you trained yourself (seem train, see nbs/27_training.ipynb; the run's "
+              "last.safetensors under this name)")
+    return Checkpoint(f'{name}{kind}.safetensors', '', known.arch, source, 'yours',
+                      known.trained_on, known.title + _KINDS[kind],
+                      base=name if kind == '_seem_only' else '', args=_with_seem(known.args, kind))
+
+_YOURS = {f'{name}{kind}': _yours(name, kind) for name, c in (_BASICVSR | _EDVR).items()
+          for kind in _KINDS if kind and c.arch in _NETS
+          if c.arch == 'basicvsr' or not kind.endswith('ward')}
 
 # %% ../nbs/10_checkpoints.ipynb #2beb5bcd
 CHECKPOINTS = MappingProxyType(_BASICVSR | _EDVR | _SAM | _YOURS | _SHIPPED)
@@ -133,7 +145,9 @@ def missing_checkpoints(
 )->list:   # one line for each absent file; empty when all are there
     "What to fetch, from where, and where to put it."
     home = weights_dir() or '$SEEM_WEIGHTS (not set)'
-    wanted = {name: CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names}
+    known = {name: CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')] for name in names}
+    bases = {c.base: CHECKPOINTS[c.base] for c in known.values() if c.base}
+    wanted = bases | known
     def what(name, c):
         if c.source == 'shipped': return "shipped with the package, but not found; install it again"
         if '://' not in c.source: return f"{c.source}, into {home}"
@@ -282,17 +296,22 @@ def load_state(
     return model
 
 # %% ../nbs/10_checkpoints.ipynb #c9852925
+def _known_state(name)->dict:
+    "The weights of a checkpoint of the registry under the reference's names, its base's included."
+    known = CHECKPOINTS[name]
+    below = _known_state(known.base) if known.base else {}
+    return below | reference_names(read_state(verified(name)), known.key_map)
+
 def load(
     name_or_path,    # a name in `CHECKPOINTS`, or a file
     model:nn.Module, # filled in place
 )->nn.Module:        # `model`
     "Fill `model` with weights, strictly."
     known = CHECKPOINTS.get(str(name_or_path))
-    path = verified(name_or_path) if known else name_or_path
-    article = 'an' if known and known.arch[0] in 'aeiou' else 'a'
-    name = f"{path} (this is {article} {known.arch} checkpoint)" if known else str(path)
-    names = known.key_map if known else 'openmmlab'
-    return load_state(reference_names(read_state(path), names), model, name)
+    if not known: return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
+    article = 'an' if known.arch[0] in 'aeiou' else 'a'
+    name = f"{verified(name_or_path)} (this is {article} {known.arch} checkpoint)"
+    return load_state(_known_state(str(name_or_path)), model, name)
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(

@@ -22,6 +22,7 @@ MODES = dict(
     flow='SPyNet alone, on synthetic motion',
 ) | {'seem-only': 'a fresh SEEM on a trained backbone that is frozen (Table 2)'}
 
+# %% ../nbs/24_config.ipynb #19c73db0
 def has_seem(mode:str)->bool: # in `MODES`
     "Does the network of this mode have SEEM?"
     return one_of(mode, MODES, 'mode') in ('full', 'seem-only')
@@ -79,6 +80,7 @@ _COUNTS = ('num_frames', 'patch_size', 'batch_size', 'steps', 'accumulate', 'max
 _RATES = ('lr', 'lr_seem', 'lr_min', 'flow_scale', 'max_norm', 'warmup', 'flow_fixed',
           'fusion_first', 'num_workers', 'cache', 'validate_frames', 'seed')
 
+# %% ../nbs/24_config.ipynb #132a26d9
 def _check(c):
     "Values and combinations that cannot be."
     one_of(c.mode, MODES, 'mode')
@@ -86,8 +88,10 @@ def _check(c):
     one_of(c.reduction, ('mean', 'sum'), 'reduction')
     one_of(c.precision, ('no', 'bf16', 'fp16'), 'precision')
     SEEMConfig(branches=c.branches)
-    for name in _COUNTS: check(getattr(c, name) >= 1, f"{name} is {getattr(c, name)}, expected 1 or more")
-    for name in _RATES: check(getattr(c, name) >= 0, f"{name} is {getattr(c, name)}, expected 0 or more")
+    for names, least in ((_COUNTS, 1), (_RATES, 0)):
+        for name in names:
+            value = getattr(c, name)
+            check(value >= least, f"{name} is {value}, expected {least} or more")
     check(0 <= c.ema < 1, f"ema is {c.ema}, expected 0 <= ema < 1")
     check(not c.batch_size % c.accumulate, f"batch_size {c.batch_size} is no multiple of "
           f"accumulate {c.accumulate}")
@@ -97,6 +101,7 @@ def _check(c):
           f"restart_weights for {len(c.periods)} periods")
     _check_network(c)
 
+# %% ../nbs/24_config.ipynb #8753e135
 def _check_network(c):
     "Combinations that the networks or the mode do not take."
     if c.mode in ('finetune', 'full', 'seem-only'):
@@ -136,17 +141,20 @@ def config_file(
         return path
     return asset('configs', f'{one_of(name, config_names(), "configuration")}.toml')
 
+# %% ../nbs/24_config.ipynb #0263e526
 def config_names()->list:
     "The configurations that come with the package."
     return sorted(p.stem for p in asset('configs').glob('*.toml') if not p.stem.startswith('_'))
 
+# %% ../nbs/24_config.ipynb #27c3c35b
 def read_options(
     path, # a TOML file
 )->dict:  # field -> value, those of the files it extends included
     "What a configuration file says."
     path = Path(path)
     try: options = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: check(False, f"{path} is no TOML: {e}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        check(False, f"{path} is no TOML: {e}")
     base = options.pop('extends', None)
     if base is None: return options
     beside = path.with_name(f'{base}.toml')
@@ -154,6 +162,7 @@ def read_options(
     tables = {k: under[k] | v for k, v in options.items() if isinstance(v, dict) and k in under}
     return under | options | tables
 
+# %% ../nbs/24_config.ipynb #a7b47ebf
 def read_config(
     name:str, # one of `config_names()`, or the path of a TOML file
 )->TrainConfig:
@@ -167,9 +176,11 @@ def _toml(value)->str:
     if isinstance(value, bool): return str(value).lower()
     if isinstance(value, str): return '"' + value.replace('\\', '\\\\').replace('"', '\\"') + '"'
     if isinstance(value, (tuple, list)): return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, dict): return f"{{{', '.join(f'{k} = {_toml(v)}' for k, v in value.items())}}}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k} = {_toml(v)}' for k, v in value.items())}}}"
     return repr(value)
 
+# %% ../nbs/24_config.ipynb #5b5b921e
 def write_config(
     config:TrainConfig,
     path,
@@ -182,6 +193,7 @@ def write_config(
 _FREE = ('num_workers', 'cache', 'keep', 'save_every', 'log_every', 'validate', 'validate_frames',
          'validate_every', 'max_bad')
 
+# %% ../nbs/24_config.ipynb #a3b10859
 def changed_keys(
     a:TrainConfig, b:TrainConfig,
 )->list: # 'key: value in a -> value in b'; those that change no weight are left out

@@ -234,7 +234,7 @@ class Profile:
 
 # %% ../nbs/00_core.ipynb #cb9e067f
 _ro = lambda **kw: MappingProxyType(kw)
-_demo_nets = dict(basicvsr=_ro(mid_channels=32, num_blocks=5), edvr=_ro(
+_demo_nets = dict(basicvsr=_ro(mid_channels=32, num_blocks=8, hr_channels=32), edvr=_ro(
     mid_channels=32, num_frames=5, num_extract_blocks=2, num_reconstruct_blocks=5))
 PROFILES = MappingProxyType({p.name: p for p in [
     Profile('smoke', 'about a minute on 2 CPU cores', 'embedded', 'train', 'superpixel',
@@ -245,7 +245,7 @@ PROFILES = MappingProxyType({p.name: p for p in [
             frames=10, **_demo_nets),
     Profile('small', 'about half an hour on 2 CPU cores; needs Vid4', 'Vid4', 'shipped',
             'superpixel', channel='y', **_demo_nets),
-    Profile('paper', 'a GPU; REDS4, published checkpoints, SAM, and SEEM weights trained elsewhere',
+    Profile('paper', 'a GPU; REDS4, published checkpoints, SAM, and SEEM weights of your own',
             'REDS4', 'published', 'sam', basicvsr=_ro(mid_channels=64, num_blocks=30), edvr=_ro(
             mid_channels=64, num_frames=5, num_extract_blocks=5, num_reconstruct_blocks=10)),
 ]})

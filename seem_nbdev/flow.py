@@ -29,6 +29,7 @@ def affine_motion(
     dx, dy = rng.uniform(-shift, shift, 2)
     return torch.stack((scale*xs - (angle - shear)*ys + dx, (angle + shear)*xs + scale*ys + dy))
 
+# %% ../nbs/25_flow.ipynb #317ab684
 def smooth_noise(
     rng,            # a NumPy generator
     size:int,       # pixels a side
@@ -39,6 +40,7 @@ def smooth_noise(
     grid = torch.from_numpy(rng.normal(0, 1, (1, channels, cells, cells)).astype(np.float32))
     return F.interpolate(grid, (size, size), mode='bicubic', align_corners=True)[0]
 
+# %% ../nbs/25_flow.ipynb #51684215
 def random_motion(
     rng,        # a NumPy generator
     size:int,   # pixels a side
@@ -62,6 +64,7 @@ def moved_pair(
     ref, supp = (imresize(x, 0.25) for x in (ref, frame))
     return ref, supp, F.avg_pool2d(flow, 4)/4
 
+# %% ../nbs/25_flow.ipynb #09b50322
 def _disturbed(rng, pair):
     "Two frames (2,3,h,w) with other brightness, and noise."
     offsets = torch.from_numpy(rng.normal(0, .01, (2, 1, 1, 1)).astype(np.float32))
@@ -102,6 +105,7 @@ class SyntheticMotion(Dataset):
 # %% ../nbs/25_flow.ipynb #1a9ff6fe
 LEVEL_WEIGHTS = (.02, .05, .1, .2, .4, 1.) # coarse to fine
 
+# %% ../nbs/25_flow.ipynb #d969966f
 def endpoint_loss(
     flows:list,  # of each level, coarse to fine: (n,2,h/2^l,w/2^l) in its own pixels
     flow:Tensor, # (n,2,h,w) the ground truth

@@ -31,6 +31,7 @@ def random_states()->dict: # of this process, as JSON takes it
                 torch=torch.get_rng_state().numpy().tobytes().hex(),
                 cuda=[s.numpy().tobytes().hex() for s in cuda])
 
+# %% ../nbs/26_runs.ipynb #21d38477
 def set_random_states(
     states:dict, # from `random_states`
 ):
@@ -53,12 +54,14 @@ def _tensors(run:Training)->dict: # name -> tensor
     if run.ema is not None: found |= {f'ema.{k}': v for k, v in run.ema.state_dict().items()}
     return {k: v.detach().cpu().contiguous() for k, v in found.items()}
 
+# %% ../nbs/26_runs.ipynb #9ed3bc50
 def _state(run:Training, **more)->dict:
     "The rest of what changes."
     scaler = run.accelerator.scaler.state_dict() if run.accelerator.scaler else None
     return dict(step=run.step, skipped=run.skipped, skipped_in_row=run.skipped_in_row,
                 scaler=scaler, **more)
 
+# %% ../nbs/26_runs.ipynb #11599e97
 def save_checkpoint(
     run:Training,
     folder,      # of the run's checkpoints
@@ -77,12 +80,13 @@ def save_checkpoint(
           "stay valid: make room and go on with --resume")
     return path
 
+# %% ../nbs/26_runs.ipynb #f274f9fb
 def _write(run, path, state):
     "The two files of a checkpoint."
     with atomic_path(path.with_suffix('.safetensors')) as part: save_file(_tensors(run), part)
     with atomic_path(path) as part: part.write_text(json.dumps(state))
 
-# %% ../nbs/26_runs.ipynb #9ed3bc50
+# %% ../nbs/26_runs.ipynb #ac16b5cd
 def saved_checkpoints(
     folder, # of a run's checkpoints
 )->list:    # the JSON files, oldest first
@@ -90,6 +94,7 @@ def saved_checkpoints(
     found = sorted(Path(folder).glob('step_*.json'))
     return [p for p in found if p.with_suffix('.safetensors').is_file()]
 
+# %% ../nbs/26_runs.ipynb #848b7eb6
 def _remove_old(folder, keep):
     "Leave the last checkpoints, and nothing of those that were never completed."
     last = {p.stem for p in saved_checkpoints(folder)[-keep:]}
@@ -104,25 +109,27 @@ def load_checkpoint(
     path,         # the JSON file of a checkpoint
 )->dict:          # its state
     "Bring a run to where it was."
-    state, tensors = json.loads(Path(path).read_text()), load_file(Path(path).with_suffix('.safetensors'))
+    state = json.loads(Path(path).read_text())
+    tensors, scaler = load_file(Path(path).with_suffix('.safetensors')), run.accelerator.scaler
     part = lambda head: {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
     run.model.load_state_dict(part('model.'))
     if run.ema is not None: run.ema.load_state_dict(part('ema.'))
     _load_adam(run.optimiser.optimizer, part('adam.'))
-    if state['scaler'] and run.accelerator.scaler: run.accelerator.scaler.load_state_dict(state['scaler'])
-    run.step, run.skipped, run.skipped_in_row = (state[k] for k in ('step', 'skipped', 'skipped_in_row'))
+    if state['scaler'] and scaler: scaler.load_state_dict(state['scaler'])
+    for name in ('step', 'skipped', 'skipped_in_row'): setattr(run, name, state[name])
     rank = run.accelerator.process_index
     if rank < len(state['random']): set_random_states(state['random'][rank])
     return state
 
+# %% ../nbs/26_runs.ipynb #d1d4d8d1
 def _load_adam(adam, tensors):
     "Fill the moments of an optimiser."
     params = [p for group in adam.param_groups for p in group['params']]
     moments = {}
     for name, value in tensors.items():
         i, key = name.split('.')
-        like = value if key == 'step' else torch.empty_like(params[int(i)], device='cpu').copy_(value)
-        moments.setdefault(int(i), {})[key] = like
+        if key != 'step': value = torch.empty_like(params[int(i)], device='cpu').copy_(value)
+        moments.setdefault(int(i), {})[key] = value
     adam.load_state_dict(dict(state=moments, param_groups=adam.state_dict()['param_groups']))
 
 # %% ../nbs/26_runs.ipynb #f9e57cf2
@@ -157,10 +164,13 @@ def open_run(
               "go on without --config, or take another folder")
         return config or was
     check(config is not None, "a new run needs a configuration; see seem train --list-configs")
-    check(not own.is_file(), f"{folder} holds a run already; go on with it with --resume, or take another folder")
-    check(not folder.exists() or not any(folder.iterdir()), f"{folder} is not empty; take another folder")
+    check(not own.is_file(), f"{folder} holds a run already; go on with it with --resume, or take "
+                             "another folder")
+    check(not folder.exists() or not any(folder.iterdir()),
+          f"{folder} is not empty; take another folder")
     return config
 
+# %% ../nbs/26_runs.ipynb #f8aa17c0
 def begin_run(folder, config:TrainConfig):
     "Write down what a run is; in the first process."
     with atomic_path(Path(folder)/'config.toml') as part: write_config(config, part)
@@ -168,12 +178,14 @@ def begin_run(folder, config:TrainConfig):
 # %% ../nbs/26_runs.ipynb #42f7c657
 _COLUMNS = ('step', 'loss', 'lr', 'seconds', 'frames_per_second', 'waiting', 'skipped', 'psnr')
 
+# %% ../nbs/26_runs.ipynb #c9115e0e
 class Log:
     "`log.csv` of a run, and TensorBoard's files."
     def __init__(self, folder, step=0): # of the run; the step it goes on from
         self.path, self.board, kept = Path(folder)/'log.csv', None, []
         if self.path.is_file():
-            with open(self.path, newline='') as f: kept = [r for r in csv.DictReader(f) if _whole(r, step)]
+            with open(self.path, newline='') as f:
+                kept = [r for r in csv.DictReader(f) if _whole(r, step)]
         with atomic_path(self.path) as part, open(part, 'w', newline='') as f:
             writer = csv.DictWriter(f, _COLUMNS)
             writer.writeheader()
@@ -193,9 +205,11 @@ class Log:
     def close(self):
         if self.board: self.board.close()
 
+# %% ../nbs/26_runs.ipynb #81b9467c
 def _whole(row, step): # a line that was written to its end, and not after the step
     return row['seconds'] is not None and int(row['step']) <= step
 
+# %% ../nbs/26_runs.ipynb #b08317d6
 def _board(folder, step):
     "TensorBoard's writer, where TensorBoard is installed."
     try: from torch.utils.tensorboard import SummaryWriter
@@ -217,6 +231,7 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
+# %% ../nbs/26_runs.ipynb #b442544e
 def agreed(run:Training, flag:bool)->bool: # whether any process says so
     "One answer for all processes."
     if run.accelerator.num_processes == 1: return flag
@@ -266,24 +281,27 @@ def _weights(run):
     if run.config.mode != 'seem-only': return state
     return {k: v for k, v in state.items() if k.startswith('seem.')}
 
+# %% ../nbs/26_runs.ipynb #755883e0
 def write_weights(self, run, name, **more): # 'last' or 'best'
     "Weights to use, float32."
     if not run.accelerator.is_main_process: return
     save(_weights(run), self.folder/f'{name}.safetensors', torch.float32, step=run.step,
          **self.metadata, **more)
 
+# %% ../nbs/26_runs.ipynb #10214039
 def add_line(self, run, score):
     "A line of the log: means since the last one."
     new, c = run.losses[self.seen:], run.config
-    loss = run.accelerator.reduce(torch.tensor(new).mean().to(run.accelerator.device), 'mean').item()
-    if c.reduction == 'sum': loss *= run.accelerator.num_processes
+    acc = run.accelerator
+    loss = acc.reduce(torch.tensor(new).mean().to(acc.device), 'mean').item()
+    if c.reduction == 'sum': loss *= acc.num_processes
     self.seen = len(run.losses)
     if not self.log: return
     seconds = time.perf_counter() - self.since
     frames = len(run.losses)*c.batch_size*c.num_frames*(1 + c.mirror)
     self.log.add(step=run.step, loss=loss, lr=run.optimiser.param_groups[0]['lr'],
-                 seconds=round(self.before + seconds, 1), frames_per_second=round(frames/seconds, 2),
-                 waiting=round(run.waited/seconds, 4), skipped=run.skipped,
+                 seconds=round(self.before + seconds, 1), skipped=run.skipped,
+                 frames_per_second=round(frames/seconds, 2), waiting=round(run.waited/seconds, 4),
                  psnr='' if score is None else round(score, 4))
 
 Recorder.weights, Recorder.add_line = write_weights, add_line

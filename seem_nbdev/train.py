@@ -49,6 +49,7 @@ def cosine(
     "Cosine between two learning rates."
     return end + (start - end)*(1 + math.cos(math.pi*step/steps))/2
 
+# %% ../nbs/11_train.ipynb #9104aacd
 def learning_rate(
     step:int,     # from 0
     start:float,  # of the group, at the start
@@ -70,6 +71,7 @@ def group_of(
     head = name.split('.')[0]
     return {'spynet': 'flow', 'seem': 'seem', 'fusion': 'fusion'}.get(head, 'backbone')
 
+# %% ../nbs/11_train.ipynb #9e1d84e6
 def param_groups(
     model:nn.Module,
     config:TrainConfig,
@@ -114,6 +116,7 @@ def forward_item(
     has_seem = getattr(inner, 'seem', None) is not None
     return model(batch['lqs'], masks if has_seem else None), gt
 
+# %% ../nbs/11_train.ipynb #9343fd6d
 def batch_loss(
     model:nn.Module,
     batch:dict,      # see `forward_item`; for a SPyNet: ref, supp (n,3,h,w), flow (n,2,h,w)
@@ -183,6 +186,7 @@ def _parts(batch, n):
     size = len(batch['key'])//n
     for i in range(n): yield {k: v[i*size:(i + 1)*size] for k, v in batch.items()}
 
+# %% ../nbs/11_train.ipynb #e9763716
 def accumulate_gradient(
     run:Training,
     batch:dict,
@@ -220,12 +224,13 @@ def train_step(
     if run.skipped_in_row >= config.max_bad: _give_up(run, loss, batch['key'])
     return loss
 
+# %% ../nbs/11_train.ipynb #2ef73c87
 def _give_up(run, loss, keys):
     "Stop a run that finds no finite loss any more."
     keys = gather_object(list(keys)) if run.accelerator.num_processes > 1 else keys
-    check(False, f"{run.skipped_in_row} steps in a row without a finite gradient, up to step {run.step}; the "
-          f"last loss is {loss:.4g} on crops {', '.join(keys)}: lower the learning rate or set max_norm, "
-          "and look at these clips")
+    check(False, f"{run.skipped_in_row} steps in a row without a finite gradient, up to step "
+          f"{run.step}; the last loss is {loss:.4g} on crops {', '.join(keys)}: lower the learning "
+          "rate or set max_norm, and look at these clips")
 
 # %% ../nbs/11_train.ipynb #8af89d17
 class Steps:
@@ -246,6 +251,7 @@ class Steps:
 def _leave_interrupts(_): # Ctrl-C reaches all processes; the loop decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+# %% ../nbs/11_train.ipynb #b41e8380
 def step_batches(
     run:Training,
     dataset, # a `CropDataset` of at least steps*batch_size items
@@ -272,8 +278,8 @@ def train_loop(
 ):
     "Train to the last step."
     batches, began = step_batches(run, dataset), time.perf_counter() - run.waited
-    with tqdm(initial=run.step, total=run.config.steps, desc='training', unit='step', leave=False, mininterval=1,
-              disable=not progress or not run.accelerator.is_main_process) as bar:
+    with tqdm(initial=run.step, total=run.config.steps, desc='training', unit='step', leave=False,
+              mininterval=1, disable=not progress or not run.accelerator.is_main_process) as bar:
         while run.step < run.config.steps:
             asked = time.perf_counter()
             batch = next(batches)
@@ -281,10 +287,12 @@ def train_loop(
             run.losses.append(train_step(run, batch))
             share = run.waited/(time.perf_counter() - began)
             recent = run.losses[-100:]
-            bar.set_postfix(loss=f"{sum(recent)/len(recent):.4f}", waiting=f"{share:.0%}", refresh=False)
+            loss = sum(recent)/len(recent)
+            bar.set_postfix(loss=f"{loss:.4f}", waiting=f"{share:.0%}", refresh=False)
             bar.update()
             if any([f(run) for f in after_step]): break
 
+# %% ../nbs/11_train.ipynb #18eea3ea
 def train(
     model:nn.Module,    # EDVR, BasicVSR or SPyNet, changed in place
     dataset,            # a `CropDataset` of at least steps*batch_size items
