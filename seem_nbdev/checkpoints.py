@@ -97,32 +97,37 @@ _SAM['sam_vit_t'] = _published(
 
 # %% ../nbs/10_checkpoints.ipynb #8163c8a5
 _NETS = dict(edvr='EDVR', basicvsr='BasicVSR')
-_KINDS = {'': '', '_control': ', fine-tuned without SEEM', '_seem': ' with SEEM'}
+_KINDS = { # what is added to a backbone's name: to its title, and what its SEEM is
+    '': ('', None), '_control': (', fine-tuned without SEEM', None), '_seem': (' with SEEM', True),
+    '_seem_only': (' with SEEM, the backbone frozen', True),
+    '_seem_forward': (' with SEEM in the forward branch', dict(branches='forward')),
+    '_seem_backward': (' with SEEM in the backward branch', dict(branches='backward'))}
 
-def _ours(profile, arch, kind):
+def _ours(title, args, kind):
     "Title and size of a network with or without SEEM."
-    args = dict(getattr(get_profile(profile), arch)) | ({'seem': True} if kind == '_seem' else {})
-    size = {'demo': ', small', 'paper': '-M' if arch == 'edvr' else ''}[profile]
-    return dict(title=f"{_NETS[arch]}{size}{_KINDS[kind]}", args=MappingProxyType(args))
+    more, seem = _KINDS[kind]
+    return dict(title=title + more, args=MappingProxyType(args | ({'seem': seem} if seem else {})))
 
 def _shipped(arch, kind):
     "A small network of this package."
     return Checkpoint(f'weights/demo/{arch}{kind}.safetensors', '', arch, 'shipped', 'Apache-2.0',
-                      'DAVIS, Big Buck Bunny', **_ours('demo', arch, kind))
+                      'DAVIS, Big Buck Bunny',
+                      **_ours(f'{_NETS[arch]}, small', getattr(get_profile('demo'), arch), kind))
 
-_SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind) for arch in _NETS for kind in _KINDS}
+_SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind)
+            for arch in _NETS for kind in ('', '_control', '_seem')}
 
 # %% ../nbs/10_checkpoints.ipynb #a455f3cb
-def _yours(name, arch, kind):
-    "A network that the user trains."
+def _yours(name, base, kind):
+    "A network that the user trains from a published backbone."
     source = ("weights you trained yourself "
               "(this version trains at demo size only; see nbs/11_train.ipynb, Limits)")
-    return Checkpoint(f'{name}{kind}.safetensors', '', arch, source, 'yours', 'REDS',
-                      **_ours('paper', arch, kind))
+    return Checkpoint(f'{name}{kind}.safetensors', '', base.arch, source, 'yours', base.trained_on,
+                      **_ours(base.title.partition(',')[0], base.args, kind))
 
-_YOURS = {f'{name}{kind}': _yours(name, arch, kind)
-          for arch, name in (('edvr', 'edvr_m_reds'), ('basicvsr', 'basicvsr_reds4'))
-          for kind in ('_control', '_seem')}
+_YOURS = {f'{name}{kind}': _yours(name, base, kind) for name, base in (_EDVR | _BASICVSR).items()
+          for kind, (_, seem) in _KINDS.items() if kind and name != 'spynet'
+          and (base.arch == 'basicvsr' or not isinstance(seem, dict))}
 
 # %% ../nbs/10_checkpoints.ipynb #2beb5bcd
 CHECKPOINTS = MappingProxyType(_BASICVSR | _EDVR | _SAM | _YOURS | _SHIPPED)

@@ -166,7 +166,8 @@ def method_name(
     seem:str='none', # as in the column `seem`
 )->str:
     "The name of a method in a table."
-    return model + _SEEM.get(seem, f" + SEEM ({seem})")
+    also = f" + SEEM ({seem.replace('seem-only', 'backbone frozen')})"
+    return model + _SEEM.get(seem, also)
 
 def _named(rows): return rows.assign(method=[*map(method_name, rows.model, rows.seem)])
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from .basicvsr import flow_loss
 from .checkpoints import load_state, save, sha256
-from .compare import VARIANTS, load_variants
+from .compare import VARIANTS, Variant, load_variants
 from .core import Profile, check, get_device, one_of, results_dir, seed_everything
 from .data import CropDataset, embedded_clips
 from .evaluate import clip_masks
@@ -209,7 +209,8 @@ def train_flow(
 # %% ../nbs/11_train.ipynb #3282e092
 def train_variants(
     profile:Profile, # train_steps is the number of steps of each network
-    seed:int=0,
+    variants=VARIANTS, # the networks to train; each backbone comes before what starts from it
+    seed:int=0,      # of the variants with seed 0
     device=None,     # None: a GPU if there is one
 )->dict:             # Variant -> (network, sha256 of the file written for it)
     "Train every network of the comparison on the embedded training clip."
@@ -217,13 +218,13 @@ def train_variants(
     config = TrainConfig(steps=profile.train_steps, batch_size=1, lr=1e-3, lr_seem=1e-3, **size)
     clips, trained = embedded_clips('train', num_frames=6), {}
     masks = clip_masks(clips, profile.prior)
-    for variant in VARIANTS:
-        seed_everything(seed)
-        model, backbone = variant.build(profile), replace(variant, seem='none')
+    for variant in variants:
+        seed_everything(seed + variant.seed)
+        model, backbone = variant.build(profile), Variant(variant.arch, 'none')
         if variant != backbone: load_state(trained[backbone][0].state_dict(), model)
-        crops = CropDataset(clips, masks if variant.has_seem else None, **size, seed=seed,
-                            length=config.steps)
-        train(model, crops, config, device)
+        crops = CropDataset(clips, masks if variant.has_seem else None, **size,
+                            seed=seed + variant.seed, length=config.steps)
+        train(model, crops, replace(config, seem_only=variant.seem == 'seem-only'), device)
         home = results_dir(profile.name)/'weights'
         path = save(model, home/f'{variant.checkpoint(profile)}.safetensors', torch.float32)
         trained[variant] = model, sha256(path)
@@ -232,9 +233,10 @@ def train_variants(
 # %% ../nbs/11_train.ipynb #96456b40
 def prepare_variants(
     profile:Profile,
+    variants=VARIANTS, # the networks of the run
     seed:int=0,  # of the training at `smoke`
     device=None, # None: a GPU if there is one
 )->dict:         # Variant -> (network, sha256 of its file)
     "The networks that `profile` compares, trained here or loaded."
-    if profile.weights == 'train': return train_variants(profile, seed, device)
-    return load_variants(profile, device)
+    if profile.weights == 'train': return train_variants(profile, variants, seed, device)
+    return load_variants(profile, device, variants)

@@ -9,7 +9,7 @@ core <- all
 layers <- seem edvr basicvsr temporal
 seem <- edvr basicvsr compare
 degradation <- metrics torch_metrics temporal data datasets data_tools
-masks <- sam data store datasets evaluate train
+masks <- sam data store datasets evaluate compare train
 store <- datasets evaluate train
 checkpoints <- sam compare train fetch
 metrics <- data_tools evaluate
