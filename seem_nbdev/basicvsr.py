@@ -13,7 +13,7 @@ from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
 
 # %% auto #0
 __all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations', 'compute_flows', 'flow_smoothness', 'flow_loss',
-           'propagate', 'BasicVSR']
+           'propagate', 'restored', 'BasicVSR']
 
 # %% ../nbs/08_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
@@ -66,7 +66,7 @@ def frame_representations(
 )->list:                # t times (n,d,h,w)
     "R_sam of every frame (Eq. 1)."
     check_clip_masks(masks, lqs, seem['rep'].num_masks)
-    return [seem['rep'](lq, m) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
+    return [seem['rep'](lq, m.to(lq.device)) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
 
 # %% ../nbs/08_basicvsr.ipynb #f3ec1c1e
 def compute_flows(
@@ -113,17 +113,59 @@ def propagate(
     mid_channels:int, # d
     reps=None,  # t representations R_sam (n,d,h,w), or None
     seems=None, # the two SEEMs of this branch, (warped, refined), or None
+    feat=None,  # (n,d,h,w) of a frame before the first, to which the first of t flows leads
 ):              # yields t features (n,d,h,w)
     "Carry a feature through the clip (Eqs. 12-14)."
     n, _, h, w = lqs[0].shape
-    feat_prop = lqs[0].new_zeros(n, mid_channels, h, w)
+    feat_prop, flows = feat, iter(flows)
     for i, lq in enumerate(lqs):
-        if i > 0: feat_prop = flow_warp(feat_prop, flows[i-1].permute(0, 2, 3, 1))
+        if feat_prop is None: feat_prop = lq.new_zeros(n, mid_channels, h, w)
+        else: feat_prop = flow_warp(feat_prop, next(flows).permute(0, 2, 3, 1))
         psi = trunk.psi(torch.cat((lq, feat_prop), 1))
         if seems: psi = seems[0](psi, reps[i]) + psi
         feat_prop = trunk.ref(psi)
         if seems: feat_prop = seems[1](feat_prop, reps[i]) + feat_prop
         yield feat_prop
+
+# %% ../nbs/08_basicvsr.ipynb #396646ca
+def _part(net, name, inputs, start, stop, feat=None):
+    "Features of frames `start` to `stop` in one direction; `feat`: of the frame before them."
+    lqs, (flows_forward, flows_backward), reps = inputs
+    if name == 'forward': flows, step = flows_forward[max(start - 1, 0):stop - 1], 1
+    else: flows, step = flows_backward[start:stop][::-1], -1
+    return net.branch(name, lqs[start:stop][::step], flows, reps and reps[::step], feat)
+
+# %% ../nbs/08_basicvsr.ipynb #8dac3cc5
+def restored(
+    net:nn.Module,           # a `BasicVSR`
+    lqs:Tensor,              # (n,t,3,h,w) RGB in [0,1]
+    masks:Tensor|None=None,  # (n,t,64,h,w) bool, uint8 or float, on any device
+    segment:int|None=None,   # frames whose features are held at a time; None: all
+    wanted=None,             # indices of the frames to yield; None: all t
+):                           # yields frames (n,3,4h,4w), in order, not clamped
+    "Super-resolve a clip frame by frame: equal to `net(lqs, masks)` for every `segment`."
+    check_lqs(lqs)
+    check(net.seem is not None or masks is None,
+          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+    if net.seem: check_clip_masks(masks, lqs, net.seem['rep'].num_masks)
+    frames, t = lqs.unbind(1), lqs.shape[1]
+    flows = [f.unbind(1) for f in compute_flows(net.spynet, lqs)]
+    bounds = [(s, min(s + (segment or t), t)) for s in range(0, t, segment or t)]
+    def inputs(start, stop):
+        part = slice(start, stop)
+        reps = net.seem and frame_representations(net.seem, lqs[:, part], masks[:, part])
+        return frames, flows, reps
+    ends = [None]   # features of the frames after the segments, from the last on
+    for at in bounds[:0:-1]:
+        for feat in _part(net, 'backward', inputs(*at), *at, ends[-1]): pass
+        ends.append(feat)
+    feat = None
+    for at in bounds:
+        given = inputs(*at)
+        backward = [*_part(net, 'backward', given, *at, ends.pop())][::-1]
+        forward = _part(net, 'forward', given, *at, feat)
+        for i, feat_backward, feat in zip(range(*at), backward, forward):
+            if wanted is None or i in wanted: yield net.reconstruct(frames[i], feat_backward, feat)
 
 # %% ../nbs/08_basicvsr.ipynb #6acbe7d9
 class BasicVSR(Upsampler, Pretrained):
@@ -149,24 +191,14 @@ class BasicVSR(Upsampler, Pretrained):
         masks:Tensor|None=None, # (n,t,64,h,w) bool, uint8 or float; exactly if there is SEEM
     )->Tensor:      # (n,t,3,4h,4w), not clamped
         "Super-resolve every frame of every clip."
-        check_lqs(lqs)
-        check(self.seem is not None or masks is None,
-              "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
-        reps = frame_representations(self.seem, lqs, masks) if self.seem else None
-        flows_forward, flows_backward = (f.unbind(1) for f in compute_flows(self.spynet, lqs))
-        frames = lqs.unbind(1)
-        reverse = frames[::-1], flows_backward[::-1], reps and reps[::-1]
-        feats_backward = list(self.branch('backward', *reverse))[::-1]
-        feats_forward = self.branch('forward', frames, flows_forward, reps)
-        feats = zip(frames, feats_backward, feats_forward)
-        return torch.stack([self.reconstruct(*x) for x in feats], 1)
+        return torch.stack([*restored(self, lqs, masks)], 1)
 
-    def branch(self, name, lqs, flows, reps):
-        "Features of one direction, in its order of frames."
+    def branch(self, name, lqs, flows, reps, feat=None):
+        "Features of one direction, in its order of frames; `feat` is that of a frame before them."
         trunk = self.backward_trunk if name == 'backward' else self.forward_trunk
         has_seem = self.seem is not None and f'{name}_warped' in self.seem
         seems = (self.seem[f'{name}_warped'], self.seem[f'{name}_refined']) if has_seem else None
-        return propagate(trunk, lqs, flows, self.mid_channels, reps, seems)
+        return propagate(trunk, lqs, flows, self.mid_channels, reps, seems, feat)
 
     def reconstruct(self, lq, feat_backward, feat_forward):
         "A frame (n,3,h,w) and its two features (n,d,h,w) -> (n,3,4h,4w)."

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
 from .core import Profile, check, get_device, one_of
-from .data import Clip, missing_data
-from .evaluate import ARCHITECTURES, build_model, evaluate, restore
+from .data import missing_data
+from .evaluate import (
+    ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
 from .masks import shuffle_masks
 from .results import (
     METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, make_rows, method_name,
@@ -149,21 +150,16 @@ def control_masks(
             'shuffled': {name: shuffle_masks(m[:]) for name, m in masks.items()}}
 
 # %% ../nbs/23_compare.ipynb #477a32ef
-def _method(model, masks, clip): # clip -> frames; one frame of `clip` warms the network up
+def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
     of = lambda clip, stop=None: None if masks is None else masks[clip.name][:stop]
     restore(model, clip.lq[:1], of(clip, 1))
-    return lambda clip: restore(model, clip.lq, of(clip))
-
-def _device_name(model):
-    device = next(model.parameters()).device
-    if device.type == 'cuda': return torch.cuda.get_device_name(device)
-    return f'cpu, {torch.get_num_threads()} threads'
+    return lambda clip: restore(model, clip.lq, of(clip), protocol)
 
 def _about(variant, model, checkpoint, profile, seed):
     "The columns of its rows that say which network was measured."
     seed = variant.seed + (seed if profile.weights == 'train' else 0)
     return dict(model=variant.model, seem=variant.kind, checkpoint=checkpoint, seed=seed,
-                prior=profile.prior if variant.has_seem else 'none', device=_device_name(model))
+                prior=profile.prior if variant.has_seem else 'none', device=device_name(model))
 
 def _name(variant, seem):
     return method_name(variant.model, seem) + (f', seed {variant.seed}' if variant.seed else '')
@@ -180,26 +176,26 @@ def _runs(variant, prior, masks, others):
 def compare(
     profile:Profile,
     networks:dict,     # Variant -> (network, checksum), from `load_variants`
-    clips:list[Clip],
+    clips:list,        # what `evaluate.load_clip` takes
     masks:dict,        # clip name -> (t,64,h,w) bool
     others:dict|None=None, # controls, prior -> masks: the networks with SEEM once more with these
     seed:int=0,        # of a training inside the run (weights 'train'), where variants have seed 0
     **context,         # of `results.make_rows`: table, ...
 )->tuple:              # rows, {name of the method: {clip: middle frame}}
     "Score bicubic interpolation and every network."
-    channel = profile.channel
+    protocol = protocol_of(profile.dataset, profile.channel)
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
-    about = context | dict(model='Bicubic', device='cpu')
-    rows, frames = evaluate(Clip.bicubic, clips, channel, 'Bicubic', **about)
+    about, first = context | dict(model='Bicubic', device='cpu'), load_clip(clips[0])
+    rows, frames = evaluate(bicubic(protocol), clips, desc='Bicubic', protocol=protocol, **about)
     rows, frames = [rows], {'Bicubic': frames}
     for variant, (model, checkpoint) in networks.items():
         about = context | _about(variant, model, checkpoint, profile, seed)
         for seem, prior, given in _runs(variant, about['prior'], masks, others or {}):
             about |= dict(seem=seem, prior=prior)
-            name, method = _name(variant, seem), _method(model, given, clips[0])
-            found, frames[name] = evaluate(method, clips, channel, name, **about)
-            parameters = sum(p.numel() for p in model.parameters())
-            rows += [found, make_rows(dict(parameters=parameters), channel=channel, **about)]
+            name, method = _name(variant, seem), _method(model, given, first, protocol)
+            found, frames[name] = evaluate(method, clips, desc=name, protocol=protocol, **about)
+            size = dict(parameters=sum(p.numel() for p in model.parameters()))
+            rows += [found, make_rows(size, channel=protocol.channel, **about)]
     return pd.concat(rows, ignore_index=True), frames
 
 # %% ../nbs/23_compare.ipynb #7c6b620e

@@ -14,7 +14,7 @@ from .seem import SEEM, SAMRepresentation, SEEMConfig, check_masks, seem_config
 
 # %% auto #0
 __all__ = ['deform_grid', 'deform_columns', 'deform_conv', 'DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion',
-           'FeaturePyramid', 'edvr_seem', 'check_window', 'check_prior', 'EDVR', 'inflate_frames']
+           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'check_prior', 'EDVR', 'inflate_frames']
 
 # %% ../nbs/07_edvr.ipynb #d75bf26f
 def deform_grid(
@@ -194,6 +194,15 @@ class FeaturePyramid(Upsampler):
         l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(l2))))
         return [l1, l2, l3]
 
+def check_edvr_sizes(
+    **sizes, # arguments of `EDVR`
+):
+    "Check the sizes of an `EDVR`."
+    check_sizes(**sizes)
+    t, d, groups = (sizes[name] for name in ('num_frames', 'mid_channels', 'deform_groups'))
+    check(t%2 == 1, f"num_frames is {t}, expected 1, 3, 5, ...: the middle frame is restored")
+    check(d%groups == 0, f"mid_channels is {d}, expected a multiple of {groups} (groups)")
+
 # %% ../nbs/07_edvr.ipynb #cd86769a
 def edvr_seem(
     config:SEEMConfig, # of every SEEM
@@ -242,13 +251,9 @@ class EDVR(FeaturePyramid, Pretrained):
         seem:SEEMConfig|bool|None=None, # None: the backbone alone; True: the defaults
         deform_groups:int=8,           # of every deformable convolution
     ):
-        check_sizes(mid_channels=mid_channels, num_frames=num_frames, hr_channels=hr_channels,
-                    num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
-                    num_reconstruct_blocks=num_reconstruct_blocks)
-        check(num_frames%2 == 1,
-              f"num_frames is {num_frames}, expected 1, 3, 5, ...: the middle frame is restored")
-        check(mid_channels%deform_groups == 0,
-              f"mid_channels is {mid_channels}, expected a multiple of {deform_groups} (groups)")
+        check_edvr_sizes(mid_channels=mid_channels, num_frames=num_frames, hr_channels=hr_channels,
+                         num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
+                         num_reconstruct_blocks=num_reconstruct_blocks)
         super().__init__(mid_channels, num_extract_blocks, hr_channels)
         self.num_frames, self.config = num_frames, seem_config(seem)
         self.pcd_align = PCDAlignment(mid_channels, deform_groups)
@@ -261,17 +266,21 @@ class EDVR(FeaturePyramid, Pretrained):
         masks:Tensor|None=None, # (n,64,h,w) of the middle frame, bool, uint8 or float
     )->Tensor:                  # (n,3,4h,4w), not clamped
         check_window(lqs, self.num_frames)
-        t, h, w = self.num_frames, *lqs.shape[-2:]
+        t = self.num_frames
         check_prior(masks, lqs[:, t//2], self.config)
-        lqs = pad_to_multiple(lqs, 4)
-        lq, has_seem = lqs[:, t//2], self.seem is not None
+        feats = self.levels(self.level1(pad_to_multiple(lqs, 4).flatten(0, 1)))  # (n*t,d,h,w), ...
+        return self.fuse([f.unflatten(0, (-1, t)) for f in feats], lqs[:, t//2], masks)
+
+    def fuse(self, feats, lq, masks):
+        "Levels (n,t,d,h,w), ... of a window, its middle frame, and its masks -> (n,3,4h,4w)."
+        t, (h, w) = self.num_frames, lq.shape[-2:]
+        lq, has_seem = pad_to_multiple(lq, 4), self.seem is not None
         if has_seem: rep = self.seem.rep(lq, pad_to_multiple(masks, 4, 'constant'))
         refine = lambda place, feat: feat + self.seem[place](feat, rep) if has_seem else feat
-        feats = self.level1(lqs.flatten(0, 1))                # (n*t,d,h,w)
-        refs = self.levels(refine('align', feats[t//2::t]))  # Eq. 8
+        refs = self.levels(refine('align', feats[0][:, t//2]))  # Eq. 8
         refs = [ref.repeat_interleave(t, 0) for ref in refs]
-        aligned = self.pcd_align(self.levels(feats), refs)    # (n*t,d,h,w)
-        fused = self.fusion(aligned.unflatten(0, (-1, t)))    # (n,d,h,w)
+        aligned = self.pcd_align([f.flatten(0, 1) for f in feats], refs)  # (n*t,d,h,w)
+        fused = self.fusion(aligned.unflatten(0, (-1, t)))      # (n,d,h,w)
         feat = refine('reconstruct', self.reconstruction(refine('fusion', fused)))  # Eq. 9
         return self.upsample(feat, lq)[..., :4*h, :4*w]
 

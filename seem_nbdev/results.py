@@ -13,10 +13,11 @@ from tabulate import tabulate
 from .core import PROFILES, SeemError, asset, atomic_path, check, one_of
 
 # %% auto #0
-__all__ = ['METRICS', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows', 'make_rows',
-           'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'spread', 'pivot',
-           'one_profile', 'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table',
-           'interval_rows', 'interval_table', 'beside', 'difference_to_paper', 'format_table', 'save_table']
+__all__ = ['METRICS', 'USER', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows',
+           'make_rows', 'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'spread',
+           'pivot', 'one_profile', 'paper_layout', 'published_table', 'difference_rows', 'cell_text',
+           'difference_table', 'interval_rows', 'interval_table', 'beside', 'difference_to_paper', 'format_table',
+           'save_table']
 
 # %% ../nbs/13_results.ipynb #73bb16c7
 class Metric(NamedTuple):
@@ -26,7 +27,10 @@ class Metric(NamedTuple):
     decimals:int # digits after the point
 
 METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
+           'lpips': Metric('LPIPS', '1', 4), 'warping_error': Metric('Warping error', '1', 6),
+           'tof': Metric('tOF', 'px', 4),
            'mask_iou': Metric('Mask IoU', '1', 3), 'parameters': Metric('Parameters', '1', 0)}
+USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
 ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'dataset', 'degradation', 'channel',
                'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',
                'profile', 'seed', 'checkpoint', 'version', 'device', 'seconds')
@@ -46,7 +50,7 @@ def check_rows(rows:pd.DataFrame)->pd.DataFrame: # columns `ROW_COLUMNS` in orde
     check(len(rows), "there are no rows")
     for c in (*NEEDED, 'version'):
         check((rows[c] != '').all(), f"a row does not say its {c}; it is needed on every number")
-    for c, valid in dict(profile=PROFILES, channel=('rgb', 'y'), metric=METRICS).items():
+    for c, valid in dict(profile=(*PROFILES, USER), channel=('rgb', 'y'), metric=METRICS).items():
         for value in rows[c].unique(): one_of(value, valid, c)
     units = rows.metric.map(lambda m: METRICS[m].unit)
     check((rows.unit == units).all(), "a unit does not belong to its metric; see `METRICS`")
@@ -130,22 +134,35 @@ def with_average(rows:pd.DataFrame)->pd.DataFrame: # clip rows, then both averag
     by_frame['value'] /= mean(n).value
     return check_rows(pd.concat([rows, mean(scores.value).assign(clip=AVERAGE), by_frame]))
 
+def _is_parquet(path):
+    "Is it to be Parquet, and can that be done? Else it is CSV."
+    suffix = one_of(Path(path).suffix, ('.csv', '.parquet'), 'suffix of a file of rows')
+    if suffix == '.csv': return False
+    try: import pyarrow
+    except ImportError: check(False, f"{Path(path).name} needs pyarrow: pip install "
+                                     "'seem_nbdev[parquet]', or name it .csv")
+    return True
+
 # %% ../nbs/13_results.ipynb #0b2ec1b7
 def save_rows(
     rows:pd.DataFrame, # tidy rows
-    path:str|Path,     # where the CSV goes
+    path:str|Path,     # .csv, or .parquet (extra `parquet`)
 )->Path:               # `path`
-    "Check `rows` and write them as CSV, whole or not at all."
-    rows = check_rows(rows)
-    with atomic_path(path) as tmp: rows.to_csv(tmp, index=False, lineterminator='\n')
+    "Check `rows` and write them, whole or not at all."
+    parquet, rows = _is_parquet(path), check_rows(rows)
+    with atomic_path(path) as tmp:
+        if parquet: rows.to_parquet(tmp, index=False, engine='pyarrow')
+        else: rows.to_csv(tmp, index=False, lineterminator='\n')
     return Path(path)
 
 # %% ../nbs/13_results.ipynb #3b567490
 def load_rows(path:str|Path)->pd.DataFrame: # exactly the rows that `save_rows` was given
     "Read rows and check them; the error names the file."
     check(Path(path).is_file(), f"there are no rows at {path}; run the notebook that writes them")
-    try: return check_rows(_read_csv(path, _INTEGERS + _FLOATS))
-    except ValueError as e: raise SeemError(f"{path} does not hold tidy rows: {e}") from None
+    try: return check_rows(pd.read_parquet(path, engine='pyarrow') if _is_parquet(path) else
+                           _read_csv(path, _INTEGERS + _FLOATS))
+    except (ValueError, OSError) as e:
+        raise SeemError(f"{path} does not hold tidy rows: {e}") from None
 
 def _read_csv(path, numbers):
     "Read all as text, then the columns `numbers` as Python reads floats: exactly."
@@ -215,7 +232,8 @@ def paper_layout(
     if not rows['clip'].eq(AVERAGE).any(): rows = with_average(rows)
     scores, sizes = rows[rows['clip'] != ''], rows[rows.metric == 'parameters']
     clips = _named(scores[~scores['clip'].isin([AVERAGE, AVERAGE_FRAMES])])
-    if clips.n_frames.nunique() == 1: scores = scores[scores['clip'] != AVERAGE_FRAMES]
+    if clips.groupby('metric').n_frames.nunique().max() == 1:
+        scores = scores[scores['clip'] != AVERAGE_FRAMES]
     table = _labelled(pivot(scores))
     runs = clips[clips.metric == clips.metric.iloc[0]].groupby('method', sort=False)
     table['', 'Prior'] = runs.prior.first()

@@ -6,12 +6,12 @@ from conftest import ROOT, run
 # A <- B: B imports A. Nothing else is allowed.
 ARROWS = """
 core <- all
-layers <- seem edvr basicvsr temporal
+layers <- seem edvr basicvsr temporal evaluate
 seem <- edvr basicvsr compare
-degradation <- metrics torch_metrics temporal data datasets data_tools
+degradation <- metrics torch_metrics temporal data datasets data_tools evaluate
 masks <- sam data store datasets evaluate compare train
 store <- datasets evaluate train
-checkpoints <- sam compare train fetch
+checkpoints <- sam evaluate compare train fetch
 metrics <- data_tools evaluate
 torch_metrics <- evaluate
 temporal <- evaluate
