@@ -4,13 +4,15 @@
 
 # %% ../nbs/23_compare.ipynb #cbdb3438
 from __future__ import annotations
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
+from pathlib import Path
 import numpy as np, pandas as pd
 from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
-from .core import Profile, check, get_device, one_of
+from .core import Profile, check, data_dir, get_device, one_of
 from .data import missing_data
+from .datasets import LAYOUTS, MOTIONS
 from .evaluate import (
     ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
 from .masks import shuffle_masks
@@ -20,9 +22,9 @@ from .results import (
 from .seem import SEEMConfig
 
 # %% auto #0
-__all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_files', 'check_ready',
-           'load_variants', 'control_masks', 'compare', 'over_seeds', 'seed_table', 'mean_over_seeds',
-           'seed_differences', 'differences', 'seed_difference_table']
+__all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
+           'check_ready', 'load_variants', 'ClipMaskMap', 'control_masks', 'compare', 'over_seeds', 'seed_table',
+           'mean_over_seeds', 'seed_differences', 'differences', 'seed_difference_table']
 
 # %% ../nbs/23_compare.ipynb #8863cea0
 SEEM_KINDS = dict(none='', control='_control', full='_seem', **{'seem-only': '_seem_only'})
@@ -100,18 +102,36 @@ def table_profile(
     "`profile` for one table: the channel it scores; at `paper` also its data set and networks."
     table = one_of(str(table), [*'123456'], 'table of the paper')
     if table in '12': return profile
-    profile = replace(profile, channel='rgb' if table == '3' else 'y')
-    if profile.weights != 'published': return profile
-    return replace(profile, dataset='Vimeo-90K' if table == '3' else 'Vid4',
-                   edvr=CHECKPOINTS['edvr_l_vimeo90k'].args)
+    channel, dataset = ('rgb', 'Vimeo-90K') if table == '3' else ('y', 'Vid4')
+    if profile.weights == 'published':
+        large = CHECKPOINTS['edvr_l_vimeo90k'].args
+        return replace(profile, channel=channel, dataset=dataset, edvr=large)
+    cut = ' septuplets' if table == '3' else ''
+    return replace(profile, channel=channel, dataset=profile.dataset + cut)
 
 # %% ../nbs/23_compare.ipynb #fb55f64d
+def _missing_vimeo():
+    "What Table 3 lacks of Vimeo-90K and of its split by motion."
+    home, origin = (data_dir() or Path('$SEEM_DATA'))/'Vimeo-90K', LAYOUTS['Vimeo-90K'].origin
+    lists = {f'*{m}*.txt': f"the split's list of {m} sequences, such as BasicSR's "
+             f"basicsr/data/meta_info/meta_info_Vimeo90K_test_{m}_GT.txt" for m in MOTIONS}
+    wanted = dict.fromkeys(('sequences', 'sep_testlist.txt'), f'Vimeo-90K, from {origin}') | lists
+    note = '' if data_dir() else '; set SEEM_DATA to the folder that holds it'
+    return [f'{home/name}: {what}{note}' for name, what in wanted.items() if not any(home.glob(name))]
+
+def missing_clips(
+    dataset:str, # of a `Profile`
+)->list[str]:    # one line for each missing file or folder
+    "What a run lacks of its data set."
+    if dataset == 'Vimeo-90K': return _missing_vimeo()
+    return missing_data(dataset.removesuffix(' septuplets'))
+
 def missing_files(
     profile:Profile,
     variants=VARIANTS, # the networks of the run
 )->list: # one line per missing file; empty when the run can start
     "What `profile` still needs, from where, and where to put it."
-    lines = missing_data(profile.dataset)
+    lines = missing_clips(profile.dataset)
     if profile.prior == 'sam': lines += missing_checkpoints(['sam_vit_h'])
     if profile.weights != 'train':
         lines += missing_checkpoints([v.checkpoint(profile) for v in variants])
@@ -142,12 +162,19 @@ def load_variants(
     return found
 
 # %% ../nbs/23_compare.ipynb #57788cbc
+class ClipMaskMap(Mapping):
+    "Masks by the clips' names, made whenever they are asked for, so that they fill no memory."
+    def __init__(self, names, make): self.names, self.make = dict.fromkeys(names), make
+    def __getitem__(self, name): return self.make(one_of(name, self.names, 'clip with masks'))
+    def __iter__(self): return iter(self.names)
+    def __len__(self): return len(self.names)
+
 def control_masks(
-    masks:dict, # clip name -> (t,64,h,w) bool
-)->dict:        # prior -> the same: 'none', 'shuffled'
+    masks:Mapping, # clip name -> (t,64,h,w) bool
+)->dict:           # prior -> the same: 'none', 'shuffled'
     "No masks, and masks of another frame, moved by half a frame."
-    return {'none': {name: np.zeros_like(m[:]) for name, m in masks.items()},
-            'shuffled': {name: shuffle_masks(m[:]) for name, m in masks.items()}}
+    return {'none': ClipMaskMap(masks, lambda name: np.zeros_like(masks[name][:])),
+            'shuffled': ClipMaskMap(masks, lambda name: shuffle_masks(masks[name][:]))}
 
 # %% ../nbs/23_compare.ipynb #477a32ef
 def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
@@ -177,7 +204,7 @@ def compare(
     profile:Profile,
     networks:dict,     # Variant -> (network, checksum), from `load_variants`
     clips:list,        # what `evaluate.load_clip` takes
-    masks:dict,        # clip name -> (t,64,h,w) bool
+    masks:Mapping,     # clip name -> (t,64,h,w) bool
     others:dict|None=None, # controls, prior -> masks: the networks with SEEM once more with these
     seed:int=0,        # of a training inside the run (weights 'train'), where variants have seed 0
     **context,         # of `results.make_rows`: table, ...
