@@ -4,26 +4,33 @@
 
 # %% ../nbs/23_compare.ipynb #cbdb3438
 from __future__ import annotations
-from collections.abc import Callable
-from dataclasses import dataclass
-import pandas as pd
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import count, takewhile
+from pathlib import Path
+import numpy as np, pandas as pd
 from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
-from .core import Profile, check, get_device, one_of
+from .core import Profile, check, data_dir, get_device, one_of
 from .data import missing_data
+from .datasets import LAYOUTS, MOTIONS
 from .evaluate import (
     ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
+from .masks import shuffle_masks
 from .results import (
     METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, make_rows, method_name,
     one_profile, spread, with_average)
 from .seem import SEEMConfig
 
 # %% auto #0
-__all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'missing_files', 'check_ready', 'load_variants',
-           'compare', 'over_seeds', 'seed_table', 'mean_over_seeds', 'seed_differences']
+__all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
+           'check_ready', 'load_variants', 'ClipMaskMap', 'control_masks', 'compare', 'over_seeds', 'seed_table',
+           'mean_over_seeds', 'seed_differences', 'differences', 'seed_difference_table']
 
 # %% ../nbs/23_compare.ipynb #8863cea0
 SEEM_KINDS = dict(none='', control='_control', full='_seem', **{'seem-only': '_seem_only'})
 BRANCHES = ('both', 'forward', 'backward')
+_PUBLISHED = dict(edvr=('edvr_m_reds', 'edvr_l_vimeo90k'), # trained on REDS, on Vimeo-90K
+                  basicvsr=('basicvsr_reds4', 'basicvsr_vimeo90k_bi'))
 
 # %% ../nbs/23_compare.ipynb #d3217895
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Variant:
 
     def checkpoint(self, profile:Profile)->str:
         "Its name in `CHECKPOINTS`."
-        base = {'edvr': 'edvr_m_reds', 'basicvsr': 'basicvsr_reds4'}[self.arch]
+        base = _PUBLISHED[self.arch][profile.dataset in ('Vid4', 'Vimeo-90K')]
         if profile.weights == 'shipped': base = f'demo_{self.arch}'
         kind = SEEM_KINDS[self.seem] if self.branches == 'both' else f'_seem_{self.branches}'
         return f'{base}{kind}' + (f'_seed{self.seed}' if self.seed else '')
@@ -66,32 +73,65 @@ VARIANTS = tuple(Variant(arch, seem) for arch in ARCHITECTURES
 
 # %% ../nbs/23_compare.ipynb #a147ac37
 def _with_seeds(found, profile):
-    "Each variant, and those of its further seeds that have a checkpoint."
+    "Each variant, and those of its further seeds that have a checkpoint; at `smoke` two seeds."
     for v in found:
-        while v.checkpoint(profile) in CHECKPOINTS or not v.seed:
-            yield v
-            v = Variant(v.arch, v.seem, v.branches, v.seed + 1)
+        yield v
+        if v.seem == 'none': continue
+        more = (replace(v, seed=seed) for seed in count(1))
+        if profile.weights == 'train': yield next(more)
+        else: yield from takewhile(lambda v: v.checkpoint(profile) in CHECKPOINTS, more)
 
 # %% ../nbs/23_compare.ipynb #0586c77b
 def variants(
-    table:str,       # of the paper: '1', '2', '5' or '6'
+    table:str,       # of the paper: '1' ... '6'
     profile:Profile, # whose checkpoints say which seeds there are
 )->tuple[Variant, ...]:
     "The networks of a table, backbones first."
     basicvsr = [v for v in VARIANTS if v.arch == 'basicvsr']
     one_way = [Variant('basicvsr', 'full', branches) for branches in ('forward', 'backward')]
-    found = {'1': VARIANTS, '5': _with_seeds(VARIANTS, profile),
+    found = {**dict.fromkeys('134', VARIANTS), '5': _with_seeds(VARIANTS, profile),
              '2': [Variant(arch, seem) for arch in ARCHITECTURES for seem in ('none', 'seem-only')],
              '6': basicvsr[:2] + one_way + basicvsr[2:]}
     return tuple(found[one_of(str(table), sorted(found), 'table with variants')])
 
+# %% ../nbs/23_compare.ipynb #a272819b
+def table_profile(
+    table:str,       # of the paper: '1' ... '6'
+    profile:Profile,
+)->Profile:
+    "`profile` for one table: the channel it scores; at `paper` also its data set and networks."
+    table = one_of(str(table), [*'123456'], 'table of the paper')
+    if table in '12': return profile
+    channel, dataset = ('rgb', 'Vimeo-90K') if table == '3' else ('y', 'Vid4')
+    if profile.weights == 'published':
+        large = CHECKPOINTS['edvr_l_vimeo90k'].args
+        return replace(profile, channel=channel, dataset=dataset, edvr=large)
+    cut = ' septuplets' if table == '3' else ''
+    return replace(profile, channel=channel, dataset=profile.dataset + cut)
+
 # %% ../nbs/23_compare.ipynb #fb55f64d
+def _missing_vimeo():
+    "What Table 3 lacks of Vimeo-90K and of its split by motion."
+    home, origin = (data_dir() or Path('$SEEM_DATA'))/'Vimeo-90K', LAYOUTS['Vimeo-90K'].origin
+    lists = {f'*{m}*.txt': f"the split's list of {m} sequences, such as BasicSR's "
+             f"basicsr/data/meta_info/meta_info_Vimeo90K_test_{m}_GT.txt" for m in MOTIONS}
+    wanted = dict.fromkeys(('sequences', 'sep_testlist.txt'), f'Vimeo-90K, from {origin}') | lists
+    note = '' if data_dir() else '; set SEEM_DATA to the folder that holds it'
+    return [f'{home/name}: {what}{note}' for name, what in wanted.items() if not any(home.glob(name))]
+
+def missing_clips(
+    dataset:str, # of a `Profile`
+)->list[str]:    # one line for each missing file or folder
+    "What a run lacks of its data set."
+    if dataset == 'Vimeo-90K': return _missing_vimeo()
+    return missing_data(dataset.removesuffix(' septuplets'))
+
 def missing_files(
     profile:Profile,
     variants=VARIANTS, # the networks of the run
 )->list: # one line per missing file; empty when the run can start
     "What `profile` still needs, from where, and where to put it."
-    lines = missing_data(profile.dataset)
+    lines = missing_clips(profile.dataset)
     if profile.prior == 'sam': lines += missing_checkpoints(['sam_vit_h'])
     if profile.weights != 'train':
         lines += missing_checkpoints([v.checkpoint(profile) for v in variants])
@@ -121,6 +161,21 @@ def load_variants(
         found[variant] = model, sha256(CHECKPOINTS[name].path())
     return found
 
+# %% ../nbs/23_compare.ipynb #57788cbc
+class ClipMaskMap(Mapping):
+    "Masks by the clips' names, made whenever they are asked for, so that they fill no memory."
+    def __init__(self, names, make): self.names, self.make = dict.fromkeys(names), make
+    def __getitem__(self, name): return self.make(one_of(name, self.names, 'clip with masks'))
+    def __iter__(self): return iter(self.names)
+    def __len__(self): return len(self.names)
+
+def control_masks(
+    masks:Mapping, # clip name -> (t,64,h,w) bool
+)->dict:           # prior -> the same: 'none', 'shuffled'
+    "No masks, and masks of another frame, moved by half a frame."
+    return {'none': ClipMaskMap(masks, lambda name: np.zeros_like(masks[name][:])),
+            'shuffled': ClipMaskMap(masks, lambda name: shuffle_masks(masks[name][:]))}
+
 # %% ../nbs/23_compare.ipynb #477a32ef
 def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
     of = lambda clip, stop=None: None if masks is None else masks[clip.name][:stop]
@@ -136,7 +191,6 @@ def _about(variant, model, checkpoint, profile, seed):
 def _name(variant, seem):
     return method_name(variant.model, seem) + (f', seed {variant.seed}' if variant.seed else '')
 
-# %% ../nbs/23_compare.ipynb #a0baa1f9
 def _runs(variant, prior, masks, others):
     "What the column `seem` says, prior and masks: of the variant, and of its controls."
     if not variant.has_seem: return [(variant.kind, prior, None)]
@@ -150,7 +204,7 @@ def compare(
     profile:Profile,
     networks:dict,     # Variant -> (network, checksum), from `load_variants`
     clips:list,        # what `evaluate.load_clip` takes
-    masks:dict,        # clip name -> (t,64,h,w) bool
+    masks:Mapping,     # clip name -> (t,64,h,w) bool
     others:dict|None=None, # controls, prior -> masks: the networks with SEEM once more with these
     seed:int=0,        # of a training inside the run (weights 'train'), where variants have seed 0
     **context,         # of `results.make_rows`: table, ...
@@ -181,8 +235,8 @@ def over_seeds(
     keys = ['model', 'seem', 'prior', *SETTING, 'clip', 'metric']
     twice = rows[rows.duplicated([*keys, 'seed'])].head(1)
     check(twice.empty, f"a seed is there twice: {twice[[*keys, 'seed']].to_dict('records')}")
-    found = rows.groupby(keys, sort=False).value.agg(['mean', 'std', 'size']).reset_index()
-    return found.rename(columns=dict(mean='value', std='deviation', size='n_seeds'))
+    return rows.groupby(keys, sort=False).agg(value=('value', 'mean'), deviation=('value', 'std'),
+                                              n_seeds=('seed', 'nunique')).reset_index()
 
 # %% ../nbs/23_compare.ipynb #8fa9c37d
 def seed_table(
@@ -193,7 +247,7 @@ def seed_table(
     def text(r):
         mean, off = (cell_text(v, METRICS[r.metric].label) for v in (r.value, r.deviation))
         return mean if pd.isna(r.deviation) else f'{mean} ± {off}'
-    def name(r): return method_name(r.model, r.seem) + f' (n = {r.n_seeds})'*(r.n_seeds > 1)
+    def name(r): return method_name(r.model, r.seem) + f' (n = {r.n_seeds})'*(r.n_seeds > 0)
     shown = [dict(method=name(r), clip=r.clip, metric=METRICS[r.metric].label, text=text(r))
              for r in means.itertuples()]
     return spread(pd.DataFrame(shown), ['method'], ['clip', 'metric'], 'text')
@@ -210,7 +264,6 @@ def mean_over_seeds(
     found = rows.groupby(keys, sort=False, dropna=False).agg({**together, **means})
     return check_rows(found.reset_index().assign(seed=None)[list(ROW_COLUMNS)])
 
-# %% ../nbs/23_compare.ipynb #6bfdd476
 def _selected(rows, where):
     for c, value in where.items(): rows = rows[rows[one_of(c, ROW_COLUMNS, 'column')] == value]
     check(len(rows), f"no rows fit {where}")
@@ -237,3 +290,32 @@ def seed_differences(
     mean['deviation'] = [off[r.clip, r.metric] for r in mean.itertuples()]
     found = pd.concat([mean, each], ignore_index=True)
     return found.assign(seed=found.seed.astype('Int64'))
+
+# %% ../nbs/23_compare.ipynb #e0b5f0e7
+def differences(
+    rows:pd.DataFrame,           # tidy frame rows
+    seem:str,                    # what is compared, as in the column `seem`
+    others:tuple,                # with what; those that a model lacks are left out
+    interval:Callable|None=None, # `metrics.paired_interval`
+)->pd.DataFrame:                 # of `seed_differences`, pair after pair
+    "`seem` minus each of `others`, for each model that has it."
+    runs = rows[['model', 'seem']].drop_duplicates()
+    has = {m: [*of.seem] for m, of in runs.groupby('model', sort=False)}
+    found = [seed_differences(rows, dict(model=m, seem=seem), dict(model=m, seem=b), interval)
+             for m, there in has.items() if seem in there for b in others if b in there]
+    check(found, f"no model has {seem!r} and one of {others}; there is {has}")
+    return pd.concat(found, ignore_index=True)
+
+def seed_difference_table(
+    diffs:pd.DataFrame, # what `seed_differences` gives, of one or several pairs
+)->pd.DataFrame: # text; index 'A minus B (n = seeds)', columns (clip, ΔPSNR|ΔSSIM)
+    "Means over seeds as 'mean ± deviation'; of one seed there is no deviation."
+    one_profile(diffs)
+    def text(r):
+        heading = 'Δ' + METRICS[r.metric].label
+        mean, off = cell_text(r.value, heading), cell_text(r.deviation, heading[1:])
+        return mean if pd.isna(r.deviation) else f'{mean} ± {off}'
+    shown = [dict(difference=f'{r.a} minus {r.b} (n = {r.n_seeds})', clip=r.clip,
+                  metric='Δ' + METRICS[r.metric].label, text=text(r))
+             for r in diffs[diffs.seed.isna()].itertuples()]
+    return spread(pd.DataFrame(shown), ['difference'], ['clip', 'metric'], 'text')

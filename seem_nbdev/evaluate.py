@@ -93,8 +93,9 @@ def protocol_of(
     dataset:str,           # a name in `PROTOCOLS`, or any other
     channel:str|None=None, # None: as is the custom; 'rgb' where there is none
 )->Protocol:
-    "The protocol of a data set; of an unknown one: whole clips, all frames."
+    "The protocol of a data set; of '... septuplets' Vimeo-90K's, of another: whole clips."
     own = PROTOCOLS.get(dataset, Protocol(dataset))
+    if dataset.endswith(' septuplets'): own = replace(PROTOCOLS['Vimeo-90K'], dataset=dataset)
     return replace(own, channel=channel) if channel else own
 
 # %% ../nbs/12_evaluate.ipynb #71f39b42

@@ -183,7 +183,8 @@ def method_name(
     seem:str='none', # as in the column `seem`
 )->str:
     "The name of a method in a table."
-    return model + _SEEM.get(seem, f" + SEEM ({seem})")
+    also = f" + SEEM ({seem.replace('seem-only', 'backbone frozen')})"
+    return model + _SEEM.get(seem, also)
 
 def _named(rows): return rows.assign(method=[*map(method_name, rows.model, rows.seem)])
 
@@ -256,6 +257,7 @@ def _paper_rows():
     rows = published().rename(columns={'method': 'model'})
     seem = rows.seem.mask(rows.note.str.contains('fine-tuned without'), 'control')
     seem = seem.replace('both', 'full') # Table 6: SEEM in both branches is SEEM as everywhere else
+    rows = rows.assign(dataset=rows.dataset.str.removesuffix('-T')) # Vimeo-90K-T: its test set
     return _named(rows.assign(seem=seem, clip=rows['clip'].replace('average', AVERAGE)))
 
 # %% ../nbs/13_results.ipynb #55b885a8
@@ -360,10 +362,11 @@ def interval_table(
 def beside(
     rows:pd.DataFrame, # tidy rows of one profile
     table:int,         # the paper's table
+    clips=(AVERAGE,),  # what is shown of it
 )->pd.DataFrame: # columns (profile or 'published...', clip, metric); rows only it has come last
     "Our table with the paper's averages beside it, 'published, other data' unless at 'paper'."
     profile = one_profile(rows)
-    ours, paper = paper_layout(rows), published_table(table)[[AVERAGE]]
+    ours, paper = paper_layout(rows), published_table(table)[[*clips]]
     names = [*ours.index, *paper.index.difference(ours.index, sort=False)]
     heads = profile, 'published' if profile == 'paper' else 'published, other data'
     both = pd.concat([ours.reindex(names), paper.reindex(names)], axis=1, keys=heads)

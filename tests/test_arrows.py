@@ -9,19 +9,19 @@ core <- all
 layers <- seem edvr basicvsr temporal evaluate
 seem <- edvr basicvsr compare
 degradation <- metrics torch_metrics temporal data datasets data_tools evaluate
-masks <- sam data store datasets evaluate train
-store <- datasets evaluate train
+masks <- sam data store datasets evaluate compare train motion
+store <- datasets evaluate train motion
 checkpoints <- sam evaluate compare train fetch
 metrics <- data_tools evaluate
 torch_metrics <- evaluate
-temporal <- evaluate
-data <- datasets data_tools evaluate compare train
-datasets <- data_tools evaluate train
+temporal <- evaluate motion
+data <- datasets data_tools evaluate compare train motion
+datasets <- data_tools evaluate compare train motion
 edvr <- evaluate train
 basicvsr <- evaluate train
-results <- evaluate compare plots
-evaluate <- compare train
-compare <- train
+results <- evaluate compare plots motion
+evaluate <- compare train motion
+compare <- train motion
 """
 TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for

@@ -65,6 +65,20 @@ def test_unknown_profile(path, tmp_path):
     assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
 
 
+@pytest.mark.parametrize('path', notebooks('reproduce_table*.ipynb'), ids=lambda p: p.stem)
+def test_missing_files(path, tmp_path):
+    "Profile `paper` names all it lacks - data, SAM, every network - before it computes or writes anything."
+    done = papermill(path, tmp_path/'out.ipynb', '-p', 'profile', 'paper', home=tmp_path, check=False,
+                     SEEM_DATA='', SEEM_WEIGHTS='')
+    assert done.returncode != 0
+    message = done.stdout[done.stdout.rindex("SeemError: profile 'paper' cannot run yet"):].splitlines()
+    head, lines = message[0], [line for line in message if line.startswith('- ')]
+    assert f"; {len(lines)} things are missing:" in head
+    for lacking in ('$SEEM_DATA', 'sam_vit_h_4b8939.pth', '.safetensors: weights you trained yourself'):
+        assert any(lacking in line for line in lines), lacking
+    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
+
+
 def notebook(path, tags):
     "A notebook in the form of a reproduce notebook, with `tags` on its parameters."
     cell, nb = nbformat.v4.new_code_cell, nbformat.v4.new_notebook()
