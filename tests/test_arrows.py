@@ -7,20 +7,20 @@ from conftest import ROOT, run
 ARROWS = """
 core <- all
 layers <- seem edvr basicvsr temporal evaluate
-seem <- edvr basicvsr compare
+seem <- edvr basicvsr compare evaluate_tools
 degradation <- metrics torch_metrics temporal data datasets data_tools evaluate
-masks <- sam data store datasets evaluate train
-store <- datasets evaluate train
-checkpoints <- sam evaluate compare train fetch
-metrics <- data_tools evaluate
+masks <- sam data store datasets evaluate evaluate_tools train
+store <- datasets evaluate evaluate_tools train
+checkpoints <- sam evaluate evaluate_tools compare train fetch
+metrics <- data_tools evaluate_tools
 torch_metrics <- evaluate
 temporal <- evaluate
-data <- datasets data_tools evaluate compare train
-datasets <- data_tools evaluate train
+data <- datasets data_tools evaluate evaluate_tools compare train
+datasets <- data_tools evaluate evaluate_tools train
 edvr <- evaluate train
 basicvsr <- evaluate train
-results <- evaluate compare plots
-evaluate <- compare train
+results <- evaluate evaluate_tools compare plots
+evaluate <- evaluate_tools compare train
 compare <- train
 """
 TOP = {'upscale', 'cli'}   # these may import everything
