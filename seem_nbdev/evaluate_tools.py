@@ -14,7 +14,7 @@ from torch import nn
 from .checkpoints import (
     CHECKPOINTS, KEY_MAPS, load, load_state, read_state, reference_names, sha256)
 from .core import check, data_dir, get_device, one_of, this_process
-from .data import find_sources
+from .data import BENCHMARKS, find_sources
 from .datasets import MOTIONS, motion_groups, records
 from .evaluate import (
     ARCHITECTURES, FLOW, PROTOCOLS, TEMPORAL, Protocol, bicubic, build_model, device_name, evaluate,
@@ -33,7 +33,7 @@ __all__ = ['HOMES', 'PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network
 
 # %% ../nbs/24_evaluate_tools.ipynb #44649f73
 HOMES = MappingProxyType({ # data set: its folder below `$SEEM_DATA`
-    'REDS4': 'REDS', 'Vimeo-90K': 'vimeo_septuplet', 'Vid4': 'Vid4'})
+    'Vimeo-90K': 'vimeo_septuplet', **{name: BENCHMARKS[name].home for name in ('REDS4', 'Vid4')}})
 
 # %% ../nbs/24_evaluate_tools.ipynb #bc06ffa3
 def find_clips(

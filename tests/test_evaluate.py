@@ -1,12 +1,15 @@
-"`seem evaluate` where it hurts: several processes, bad input, killed networks, files that cannot be written."
-import random, sys
+"`seem evaluate` where it hurts: several processes, bad input, broken networks, rows that cannot be written; and real septuplets."
+import os, random, sys
+from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from conftest import BIN, run
-from seem_nbdev import cli, evaluate
+from seem_nbdev import cli, evaluate, evaluate_tools
 from seem_nbdev.checkpoints import save
 from seem_nbdev.core import SeemError
 from seem_nbdev.data import Clip, degraded, find_sources
+from seem_nbdev.degradation import to_float, to_uint8
+from seem_nbdev.metrics import psnr
 from seem_nbdev.results import load_rows, with_average
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'evaluate']
@@ -159,3 +162,29 @@ def test_results_that_are_none(net, why):
 def test_a_clip_without_ground_truth():
     with pytest.raises(SeemError, match='has no ground truth'):
         evaluate.evaluate(Clip.bicubic, [Clip('x', frames(2, 0))], **CONTEXT)
+
+
+# Real septuplets
+
+@pytest.mark.skipif(not (Path(os.environ.get('SEEM_DATA', 'none'))/'vimeo_sample'/'sequences').is_dir(), reason="needs $SEEM_DATA/vimeo_sample")
+def test_real_septuplets(tmp_path, capsys):
+    "im4 alone is scored; a recurrent network has seen the septuplet and its mirror image."
+    home = Path(os.environ['SEEM_DATA'])/'vimeo_sample'/'sequences'
+    keys = sorted(p.relative_to(home).as_posix() for p in home.glob('*/*'))[:2]
+    (tmp_path/'vimeo').mkdir()
+    (tmp_path/'vimeo'/'sequences').symlink_to(home)
+    (tmp_path/'vimeo'/'sep_testlist.txt').write_text('\n'.join(keys))
+    status, said, out = seem(capsys, '--model', 'bicubic', '--model', 'demo_basicvsr', '--dataset', 'Vimeo-90K', tmp_path/'vimeo',
+                             '--out', tmp_path/'rows.csv')
+    assert status == 0, said
+    rows = load_rows(tmp_path/'rows.csv')
+    assert len(rows) == 8 and set(rows.frame) == {3} and set(rows.channel) == {'rgb'}
+    clip = evaluate.load_clip(evaluate_tools.find_clips('Vimeo-90K', tmp_path/'vimeo')[0][0])
+    assert clip.gt.shape == (7, 256, 448, 3)
+    net = evaluate_tools.load_network('demo_basicvsr', 'cpu').model
+    lqs = to_float(clip.lq)[None]
+    with torch.no_grad(): srs = net(torch.cat((lqs, lqs.flip(1)), 1))[0]
+    expected = {'Bicubic': clip.bicubic()[3], 'demo_basicvsr': to_uint8((srs[3] + srs[10])/2)}
+    for model, sr in expected.items():
+        found = rows[(rows.model == model) & (rows['clip'] == keys[0]) & (rows.metric == 'psnr')].value.item()
+        assert found == pytest.approx(psnr(sr, clip.gt[3]), abs=1e-6)
