@@ -14,6 +14,7 @@ from .checkpoints import CHECKPOINTS
 from .core import SeemError, check, one_of, this_process, wait_for_all
 from .data import find_sources
 from .data_tools import add_data
+from .evaluate_tools import add_evaluate
 from .fetch import about, fetch
 from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
@@ -201,6 +202,7 @@ def build_parser()->Parser:
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
     add_data(commands)
+    add_evaluate(commands)
     _add_fetch(commands)
     _add_info(commands)
     return parser

@@ -156,9 +156,12 @@ def load_variants(
     "Every network of the comparison, from its checkpoint."
     device, found = get_device(device), {}
     for variant in variants:
-        name = variant.checkpoint(profile)
-        model = load(name, variant.build(profile)).to(device).eval()
-        found[variant] = model, sha256(CHECKPOINTS[name].path())
+        names, model = [variant.checkpoint(profile)], variant.build(profile)
+        if variant.seem == 'seem-only': # its file may hold SEEM alone, and the backbone is the same
+            names.insert(0, Variant(variant.arch, 'none').checkpoint(profile))
+        for name in names: load(name, model)
+        sums = [sha256(CHECKPOINTS[name].path()) for name in names]
+        found[variant] = model.to(device).eval(), '+'.join(sums)
     return found
 
 # %% ../nbs/23_compare.ipynb #57788cbc

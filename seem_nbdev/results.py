@@ -14,10 +14,10 @@ from .core import PROFILES, SeemError, asset, atomic_path, check, one_of
 
 # %% auto #0
 __all__ = ['METRICS', 'USER', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows',
-           'make_rows', 'clip_means', 'with_average', 'save_rows', 'load_rows', 'published', 'method_name', 'spread',
-           'pivot', 'one_profile', 'paper_layout', 'published_table', 'difference_rows', 'cell_text',
-           'difference_table', 'interval_rows', 'interval_table', 'beside', 'difference_to_paper', 'format_table',
-           'save_table']
+           'make_rows', 'clip_means', 'with_average', 'check_rows_path', 'save_rows', 'load_rows', 'published',
+           'method_name', 'spread', 'pivot', 'one_profile', 'paper_layout', 'published_table', 'difference_rows',
+           'cell_text', 'difference_table', 'interval_rows', 'interval_table', 'beside', 'difference_to_paper',
+           'format_table', 'save_table']
 
 # %% ../nbs/13_results.ipynb #73bb16c7
 class Metric(NamedTuple):
@@ -134,8 +134,8 @@ def with_average(rows:pd.DataFrame)->pd.DataFrame: # clip rows, then both averag
     by_frame['value'] /= mean(n).value
     return check_rows(pd.concat([rows, mean(scores.value).assign(clip=AVERAGE), by_frame]))
 
-def _is_parquet(path):
-    "Is it to be Parquet, and can that be done? Else it is CSV."
+def check_rows_path(path:str|Path)->bool: # is it Parquet?
+    "Check that rows can be written to `path`: as CSV, or as Parquet with pyarrow."
     suffix = one_of(Path(path).suffix, ('.csv', '.parquet'), 'suffix of a file of rows')
     if suffix == '.csv': return False
     try: import pyarrow
@@ -149,7 +149,7 @@ def save_rows(
     path:str|Path,     # .csv, or .parquet (extra `parquet`)
 )->Path:               # `path`
     "Check `rows` and write them, whole or not at all."
-    parquet, rows = _is_parquet(path), check_rows(rows)
+    parquet, rows = check_rows_path(path), check_rows(rows)
     with atomic_path(path) as tmp:
         if parquet: rows.to_parquet(tmp, index=False, engine='pyarrow')
         else: rows.to_csv(tmp, index=False, lineterminator='\n')
@@ -159,7 +159,7 @@ def save_rows(
 def load_rows(path:str|Path)->pd.DataFrame: # exactly the rows that `save_rows` was given
     "Read rows and check them; the error names the file."
     check(Path(path).is_file(), f"there are no rows at {path}; run the notebook that writes them")
-    try: return check_rows(pd.read_parquet(path, engine='pyarrow') if _is_parquet(path) else
+    try: return check_rows(pd.read_parquet(path, engine='pyarrow') if check_rows_path(path) else
                            _read_csv(path, _INTEGERS + _FLOATS))
     except (ValueError, OSError) as e:
         raise SeemError(f"{path} does not hold tidy rows: {e}") from None

@@ -6,22 +6,26 @@ from conftest import ROOT, run
 # A <- B: B imports A. Nothing else is allowed.
 ARROWS = """
 core <- all
-layers <- seem edvr basicvsr temporal evaluate
-seem <- edvr basicvsr compare
-degradation <- metrics torch_metrics temporal data datasets data_tools evaluate
-masks <- sam data store datasets evaluate compare train motion
-store <- datasets evaluate train motion
-checkpoints <- sam evaluate compare train fetch
-metrics <- data_tools evaluate
+layers <- seem edvr basicvsr temporal evaluate flow training
+seem <- edvr basicvsr compare config evaluate_tools training
+degradation <- metrics torch_metrics temporal data datasets data_tools evaluate flow
+masks <- sam data store datasets evaluate evaluate_tools compare motion
+store <- datasets evaluate evaluate_tools motion training
+checkpoints <- sam evaluate evaluate_tools compare fetch runs training
+metrics <- data_tools evaluate evaluate_tools training
 torch_metrics <- evaluate
 temporal <- evaluate motion
-data <- datasets data_tools evaluate compare train motion
-datasets <- data_tools evaluate compare train motion
-edvr <- evaluate train
-basicvsr <- evaluate train
-results <- evaluate compare plots motion
-evaluate <- compare train motion
-compare <- train motion
+data <- datasets data_tools evaluate evaluate_tools compare flow motion training
+datasets <- data_tools evaluate evaluate_tools compare motion training
+edvr <- evaluate training
+basicvsr <- evaluate
+results <- evaluate evaluate_tools compare plots motion
+evaluate <- evaluate_tools compare motion training
+compare <- motion training
+config <- train runs training
+flow <- train training
+train <- runs training
+runs <- training
 """
 TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
