@@ -14,10 +14,12 @@ from .checkpoints import CHECKPOINTS
 from .core import SeemError, check, one_of, this_process, wait_for_all
 from .data import find_sources
 from .data_tools import add_data
+from .datasets import LAYOUTS, DiskClip, FrameCache, records
 from .evaluate_tools import add_evaluate
 from .fetch import about, fetch
 from .masks import PRIORS, SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
+from .training import add_train
 
 # %% auto #0
 __all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'info', 'checkpoint_list', 'fetch_weights',
@@ -89,6 +91,9 @@ def _add_masks(commands):
     p.add_argument('frames', metavar='FRAMES',
                    help='a video, a folder of frames, or a folder of such, at any depth')
     p.add_argument('store', metavar='STORE', help='folder to write, for instance masks/REDS.zarr')
+    p.add_argument('--dataset', choices=LAYOUTS, metavar='NAME', help="FRAMES is the folder of this "
+                   f"data set, of {', '.join(LAYOUTS)}: masks of its clips for training, or of all "
+                   "where it has none, under its own names")
     p.add_argument('--prior', choices=PRIORS, default='sam',
                    help=f"where masks come from: {', '.join(PRIORS)}; default sam", metavar='NAME')
     p.add_argument('--of', choices=[k for k in PRIORS if k not in CONTROLS], metavar='NAME',
@@ -110,10 +115,18 @@ def _shard(text):
     return int(found[1]) - 1, int(found[2])
 
 # %% ../nbs/16_cli.ipynb #ffed456f
+def _sources(args):
+    "The clips that need masks."
+    if not args.dataset: return find_sources(args.frames)
+    has_train = any(part.split == 'train' for part in LAYOUTS[args.dataset].parts)
+    split = 'train' if has_train else None
+    return [DiskClip(r, FrameCache(2**26)) for r in records(args.dataset, args.frames, split)]
+
+# %% ../nbs/16_cli.ipynb #0bfe96d7
 def masks(args):
     "Run `seem masks`."
     rank, count = this_process()
-    sources, store = find_sources(args.frames), MaskStore(args.store)
+    sources, store = _sources(args), MaskStore(args.store)
     filled = fill_store(sources, store, prior_from(args), shard=args.shard)
     wait_for_all()
     if rank: return
@@ -202,6 +215,7 @@ def build_parser()->Parser:
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _add_masks(commands)
     add_data(commands)
+    add_train(commands)
     add_evaluate(commands)
     _add_fetch(commands)
     _add_info(commands)

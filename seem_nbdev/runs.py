@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, torch
-from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
@@ -69,6 +68,7 @@ def save_checkpoint(
     **more,      # also kept, as JSON takes it
 )->Path:         # the JSON file
     "Write the state of a run; call it in every process."
+    from accelerate.utils import broadcast_object_list, gather_object
     states = gather_object([random_states()])
     path, problem = Path(folder)/f'step_{run.step:07d}.json', [None]
     if run.accelerator.is_main_process:
@@ -196,7 +196,7 @@ class Log:
     def add(self, **row): # values of `_COLUMNS`
         with open(self.path, 'a', newline='') as f: csv.DictWriter(f, _COLUMNS).writerow(row)
         for name, value in row.items():
-            if self.board and name != 'step': self.board.add_scalar(name, value, row['step'])
+            if self.board and name != 'step' and value != '': self.board.add_scalar(name, value, row['step'])
 
     def add_images(self, images, step): # name -> (h,w,3) uint8
         for name, image in images.items():

@@ -10,9 +10,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -152,8 +149,10 @@ class Training:
 def make_accelerator(
     config:TrainConfig,
     device=None, # None: a GPU if there is one
-)->Accelerator:
+)->Accelerator: # of the package accelerate
     "Accelerate on the device, or on those that `accelerate launch` gave."
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
     check(config.precision != 'fp16' or get_device(device).type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
     if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
@@ -227,6 +226,7 @@ def train_step(
 # %% ../nbs/11_train.ipynb #2ef73c87
 def _give_up(run, loss, keys):
     "Stop a run that finds no finite loss any more."
+    from accelerate.utils import gather_object
     keys = gather_object(list(keys)) if run.accelerator.num_processes > 1 else keys
     check(False, f"{run.skipped_in_row} steps in a row without a finite gradient, up to step "
           f"{run.step}; the last loss is {loss:.4g} on crops {', '.join(keys)}: lower the learning "

@@ -8,7 +8,6 @@ import argparse, tomllib
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from accelerate.utils import gather_object
 from torch import nn
 from .checkpoints import (
     CHECKPOINTS, load, load_state, read_state, reference_names, save, sha256, verified)
@@ -138,6 +137,7 @@ def make_validate(
     channel, mine = 'y' if config.validate == 'Vid4' else 'rgb', clips[rank::count]
     masks = clip_masks(mine, config.prior) if has_seem(config.mode) else {}
     def validate(model):
+        from accelerate.utils import gather_object
         found, images = [], {}
         for clip in mine:
             sr = restore(model, clip.lq, masks.get(clip.name))

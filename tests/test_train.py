@@ -1,0 +1,207 @@
+"Training runs that are killed, interrupted, shared out, and that find the disk full."
+import json, os, random, signal, subprocess, sys, time
+import pandas as pd, pytest, torch
+from conftest import BIN, ROOT, run
+from safetensors.torch import load_file
+
+SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'train']
+CONFIG = """mode = "full"
+start = ["{backbone}"]
+data = ["embedded"]
+prior = "superpixel"
+steps = 6
+batch_size = 4
+num_frames = 3
+patch_size = 16
+lr = 1e-3
+lr_seem = 1e-3
+flow_fixed = 3
+ema = 0.9
+save_every = 2
+log_every = 1
+
+[size]
+mid_channels = 8
+num_blocks = 1
+hr_channels = 8
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    "A configuration file beside its backbone."
+    from seem_nbdev.basicvsr import BasicVSR
+    from seem_nbdev.checkpoints import save
+    folder = tmp_path_factory.mktemp('config')
+    torch.manual_seed(0)
+    save(BasicVSR(mid_channels=8, num_blocks=1, hr_channels=8), folder/'backbone.safetensors', torch.float32)
+    (folder/'a.toml').write_text(CONFIG.format(backbone=folder/'backbone.safetensors'))
+    return folder/'a.toml'
+
+
+def train(*args, **options): return run(*SEEM, *args, '--device', 'cpu', **dict(OMP_NUM_THREADS=1) | options)
+def weights(out): return load_file(out/'last.safetensors')
+def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory):
+    "The run that nothing disturbed."
+    out = tmp_path_factory.mktemp('whole')/'run'
+    done = train('--config', config, '--out', out)
+    assert '6 steps done' in done.stdout
+    return out
+
+
+# The child dies in the middle of what the name says, at the second checkpoint, of step 4.
+KILLERS = dict(
+    between_steps="""
+import seem_nbdev.train as t
+step = t.train_step
+def train_step(run, batch):
+    if run.step == 5: die()
+    return step(run, batch)
+t.train_step = train_step""",
+    in_the_tensors="""
+import seem_nbdev.runs as r
+write, calls = r.save_file, []
+def save_file(tensors, path):
+    calls.append(path)
+    if len(calls) == 2:
+        open(path, 'wb').write(b'half of it')
+        die()
+    write(tensors, path)
+r.save_file = save_file""",
+    between_the_files="""
+import seem_nbdev.runs as r, json
+dump, calls = json.dumps, []
+class Json:
+    loads = staticmethod(json.loads)
+    def dumps(state):
+        calls.append(1)
+        if len(calls) == 2: die()
+        return dump(state)
+r.json = Json""",
+    after_the_checkpoint="""
+import seem_nbdev.runs as r
+remove, calls = r._remove_old, []
+def remove_old(folder, keep):
+    calls.append(1)
+    if len(calls) == 2: die()
+    remove(folder, keep)
+r._remove_old = remove_old""")
+
+
+@pytest.mark.parametrize('killer', KILLERS)
+def test_killed_and_resumed(killer, config, whole, tmp_path):
+    "Weights, average and log as if nothing had happened."
+    out = tmp_path/'run'
+    code = f"import os, signal, sys\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n{KILLERS[killer]}\n" \
+           "from seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
+    killed = run(sys.executable, '-c', code, 'train', '--config', config, '--out', out, '--device', 'cpu',
+                 OMP_NUM_THREADS=1, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout
+    train('--out', out, '--resume')
+    assert same(weights(out), weights(whole))
+    last = 'checkpoints/step_0000006.safetensors'
+    assert same(load_file(out/last), load_file(whole/last))
+    assert pd.read_csv(out/'log.csv').loss.tolist() == pd.read_csv(whole/'log.csv').loss.tolist()
+    assert not [p for p in out.rglob('*') if '.tmp' in p.name]
+
+
+def test_ctrl_c(config, whole, tmp_path):
+    "Saves, says how to go on, ends with 130; and goes on."
+    out = tmp_path/'run'
+    slow = "import seem_nbdev.train as t, time\nstep = t.train_step\n" \
+           "def train_step(*a): time.sleep(.5); return step(*a)\nt.train_step = train_step\n" \
+           "import sys\nfrom seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
+    child = subprocess.Popen([sys.executable, '-c', slow, 'train', '--config', config, '--out', out, '--device', 'cpu'],
+                             env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=ROOT, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    end = time.time() + 120
+    while time.time() < end and not ((out/'log.csv').is_file() and len((out/'log.csv').read_text().splitlines()) > 1): time.sleep(.05)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=120)[0]
+    assert child.returncode == 130, said
+    assert f'all is saved; go on with: seem train --out {out} --resume' in said
+    train('--out', out, '--resume')
+    assert same(weights(out), weights(whole))
+
+
+@pytest.mark.parametrize('launcher', [['torchrun', '--nproc_per_node', '2'],
+                                      ['accelerate', 'launch', '--multi_gpu', '--num_processes', '2']], ids=lambda l: l[0])
+def test_two_processes_follow_one(config, whole, tmp_path, launcher):
+    """Half the batch each, the same losses, also after the step at which the flow begins to move.
+
+    Float32 gradients are added in another order. A relative 1e-4 leaves room for what six steps of Adam make of that.
+    """
+    out = tmp_path/'run'
+    done = run(BIN/launcher[0], *launcher[1:], *SEEM[1:], '--config', config, '--out', out, '--device', 'cpu',
+               '--set', 'validate=embedded', '--set', 'validate_frames=1', OMP_NUM_THREADS=1,
+               MASTER_PORT=random.randint(20000, 40000))
+    assert done.stdout.count('6 steps done') == 1
+    one, two = (pd.read_csv(p/'log.csv') for p in (whole, out))
+    assert two.loss.tolist() == pytest.approx(one.loss.tolist(), rel=1e-4)
+    assert two.lr.tolist() == one.lr.tolist()
+    moved = [load_file(p/'checkpoints'/'step_0000006.safetensors')['model.spynet.basic_module.5.basic_module.8.bias'] for p in (whole, out)]
+    assert torch.allclose(*moved, atol=1e-4) and moved[0].abs().max() > 0
+
+
+def test_validation_with_fewer_clips_than_processes(tmp_path):
+    "Three processes, two clips: the score of one process."
+    code = "import sys; import seem_nbdev.training as t\n" \
+           "real = t.get_clips\nt.get_clips = lambda *a, **k: real(*a, **k)[:2]\n" \
+           "from seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
+    (tmp_path/'main.py').write_text(code)
+    options = ['train', '--config', 'smoke', '--set', 'steps=2', '--set', 'batch_size=3', '--device', 'cpu']
+    run(sys.executable, tmp_path/'main.py', *options, '--out', tmp_path/'one', OMP_NUM_THREADS=1)
+    run(BIN/'torchrun', '--nproc_per_node', '3', tmp_path/'main.py', *options, '--out', tmp_path/'three',
+        OMP_NUM_THREADS=1, MASTER_PORT=random.randint(20000, 40000))
+    one, three = (pd.read_csv(tmp_path/p/'log.csv').psnr.dropna().tolist() for p in ('one', 'three'))
+    assert len(one) == 1 and three == pytest.approx(one, abs=1e-3)
+
+
+def test_a_full_disk(config, tmp_path):
+    "The checkpoint before stays valid, and the message says so."
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=40m', 'none', disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try: # a checkpoint is about 24 MB with the average, and a second one does not fit
+        done = train('--config', config, '--out', disk/'run', check=False)
+        assert done.returncode == 1
+        line = done.stdout.strip().splitlines()[-1]
+        assert line.startswith('seem: checkpoint') and 'those before it stay valid' in line, done.stdout
+        kept = sorted(p.name for p in (disk/'run'/'checkpoints').iterdir())
+        assert kept == ['step_0000002.json', 'step_0000002.safetensors']
+        assert json.loads((disk/'run'/'checkpoints'/'step_0000002.json').read_text())['step'] == 2
+        load_file(disk/'run'/'checkpoints'/'step_0000002.safetensors')
+    finally: subprocess.run(['umount', disk], check=True)
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--config', 'basicvsr_sem_reds', '--out', 'x'], "unknown configuration 'basicvsr_sem_reds'; valid: 'basicvsr_finetune_reds'"),
+    (['--config', 'smoke', '--set', 'stpes=3', '--out', 'x'], "unknown key in smoke.toml: 'stpes'; valid: 'arch'"),
+    (['--config', 'smoke', '--set', 'steps=few', '--out', 'x'], "steps is 'few' in smoke.toml, expected int"),
+    (['--config', 'smoke', '--set', 'mode=seem-only', '--out', 'x'], "begins with a trained backbone"),
+    (['--config', 'smoke', '--set', 'arch=edvr', '--set', 'num_frames=4', '--out', 'x'], "num_frames is 4, but EDVR's window has 5"),
+    (['--config', 'demo_basicvsr_seem', '--set', 'start=["demo_edvr"]', '--out', 'x'], "does not fit BasicVSR"),
+    (['--config', 'smoke', '--set', 'data=["nowhere"]', '--out', 'x'], "unknown data 'nowhere'"),
+    (['--config', 'smoke', '--set', 'precision=fp16', '--out', 'x'], "precision 'fp16' needs a GPU"),
+    (['--config', 'smoke'], "give --out DIR"),
+    (['--out', 'x', '--resume'], "x holds no run to go on with"),
+])
+def test_bad_input_is_one_line(args, message, tmp_path, capsys, monkeypatch):
+    from seem_nbdev.cli import main
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', *args, '--device', 'cpu']) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith('seem:')]
+    assert len(err) == 1 and message in err[0], err
+
+
+def test_no_loss_that_is_finite(config, tmp_path):
+    "The run stops and names the clips."
+    done = train('--config', config, '--out', tmp_path/'run', '--set', 'lr=1e30', '--set', 'lr_seem=1e30',
+                 '--set', 'steps=40', '--set', 'max_bad=3', check=False)
+    assert done.returncode == 1
+    assert '3 steps in a row without a finite gradient' in done.stdout and 'bunny_train/' in done.stdout
