@@ -1,77 +1,69 @@
 #!/usr/bin/env python
-"""Train the small networks that ship with the package, stage by stage, as assets/configs/demo.toml says.
+"""Train the small networks that ship with the package, one configuration after the other, and put them into assets/weights/demo.
 
-Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. A stage whose file is already
-there is skipped, so an interrupted run goes on with the next stage. Price: on one CPU core with bfloat16
-units about 100 minutes for BasicVSR's stages and 55 for EDVR's.
+Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. Every run is a folder of --work, as `seem train`
+makes it; a run that is complete is left alone, one that was interrupted goes on. Price: on one CPU core with bfloat16 units
+about 20 minutes for the flow, 15 and 30 for BasicVSR's backbone, 8 for each network fine-tuned from it, and an hour for EDVR's.
 """
-import argparse, json, platform, sys, time, tomllib
+import argparse, json, os, platform, sys
+from dataclasses import asdict, replace
 from pathlib import Path
-import torch
+import pandas as pd, torch
 from seem_nbdev import __version__
-from seem_nbdev.checkpoints import CHECKPOINTS, load_state, read_state, save
-from seem_nbdev.core import PROFILES, SeemError, asset, atomic_path, check, one_of, seed_everything
-from seem_nbdev.data import CropDataset, davis, embedded_clips
-from seem_nbdev.edvr import inflate_frames
-from seem_nbdev.evaluate import build_model, clip_masks
-from seem_nbdev.layers import SPyNet
-from seem_nbdev.train import make_config, train, train_flow
+from seem_nbdev.checkpoints import CHECKPOINTS, checkpoint_state, read_state, save
+from seem_nbdev.config import has_seem, read_config
+from seem_nbdev.core import SeemError, asset, atomic_path, one_of
+from seem_nbdev.runs import open_run, run_training
+from seem_nbdev.train import make_training
+from seem_nbdev.training import make_network, training_data
+
+STAGES = ('flow', 'basicvsr_frame', 'edvr_frame') # not shipped; then what is, backbones first
+SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.source == 'shipped'), key=lambda name: CHECKPOINTS[name].base)
+ORDER = [f'demo_{stage}' for stage in STAGES] + SHIPPED
 
 
-def build(stage):
-    "The network of a stage, with fresh weights."
-    if stage['arch'] == 'spynet': return SPyNet()
-    size = dict(getattr(PROFILES['demo'], stage['arch']))
-    if 'frames' in stage: size['num_frames'] = stage['frames']
-    return build_model(stage['arch'], stage.get('seem', False), **size)
+def configuration(name):
+    "The configuration of a run; a seed is in the name."
+    stem, _, seed = name.partition('_seed')
+    config = read_config(stem)
+    return replace(config, seed=int(seed)) if seed else config
 
 
-def start(model, stage, files):
-    "Fill `model` from the stages it starts with."
-    if stage.get('zero_last'):
-        for p in model.conv_last.parameters(): torch.nn.init.zeros_(p)
-    for name in stage.get('start', []):
-        check(files[name].is_file(), f"stage {name} has not run: {files[name]} is missing; leave --only away or add {name} to it")
-        state = read_state(files[name])
-        if name == 'flow': model.spynet.load_state_dict(state)
-        else: load_state(inflate_frames(state, model.num_frames) if name == 'edvr_frame' else state, model, str(files[name]))
+def train(name, work):
+    "Run, or go on, or find it done."
+    folder, config = work/name, configuration(name)
+    resume = (folder/'config.toml').is_file()
+    config = open_run(folder, config, resume)
+    run = make_training(make_network(config), config, 'cpu')
+    if not run_training(run, training_data(config), folder, resume=resume): sys.exit(f"stopped; the same command goes on with {name}")
 
 
-def run_stage(name, stage, files, clips, masks):
-    "Train one stage and write its weights and its log."
-    config, began = make_config(stage['train']), time.time()
-    seed_everything(config.seed)
-    model = build(stage)
-    start(model, stage, files)
-    dataset = CropDataset(clips, masks if stage.get('seem') else None, num_frames=config.num_frames,
-                          patch_size=config.patch_size, seed=config.seed, length=config.steps*config.batch_size)
-    losses = (train_flow if stage['arch'] == 'spynet' else train)(model, dataset, config)
-    log = dict(stage=name, config=stage, seconds=round(time.time() - began), torch=torch.__version__, version=__version__,
-               machine=platform.processor() or platform.machine(), threads=torch.get_num_threads(), seed=config.seed,
-               loss_first=sum(losses[:50])/len(losses[:50]), loss_last=sum(losses[-50:])/len(losses[-50:]))
-    half = f'demo_{name}' in CHECKPOINTS
-    save(model, files[name], torch.float16 if half else torch.float32, **log)
-    with atomic_path(files[name].with_suffix('.json')) as part: part.write_text(json.dumps(log, indent=1) + '\n')
-    print(f"{name}: loss {log['loss_first']:.4f} -> {log['loss_last']:.4f} in {log['seconds']} s -> {files[name]}", flush=True)
+def ship(name, work):
+    "The half-precision file of a run, without what its backbone's file has, and its log."
+    known, config, log = CHECKPOINTS[name], configuration(name), pd.read_csv(work/name/'log.csv')
+    below = checkpoint_state(known.base) if known.base else {}
+    state = read_state(work/name/'last.safetensors')
+    state = {k: v for k, v in state.items() if k not in below or not torch.equal(v.half(), below[k])}
+    about = dict(config={k: v for k, v in asdict(config).items()}, base=known.base, seconds=round(log.seconds.iloc[-1]), device='cpu',
+                 threads=torch.get_num_threads(), machine=platform.processor() or platform.machine(), torch=torch.__version__, version=__version__,
+                 loss_first=round(log.loss.iloc[0], 6), loss_last=round(log.loss.iloc[-1], 6))
+    path = asset('weights').parent/known.file
+    save(state, path, torch.float16, **about)
+    with atomic_path(path.with_suffix('.json')) as part: part.write_text(json.dumps(about, indent=1) + '\n')
+    print(f"{name}: {len(state)} of {len(below | state)} tensors, {path.stat().st_size/1e6:.2f} MB, {about['seconds']} s -> {path}", flush=True)
 
 
 def main():
-    stages = tomllib.loads(asset('configs', 'demo.toml').read_text())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', nargs='+', metavar='STAGE', help=f"only these stages; of {', '.join(stages)}")
-    parser.add_argument('--out', type=Path, default=asset('configs').parent/'weights'/'demo', help="folder of the final weights")
-    parser.add_argument('--work', type=Path, default=Path('runs/demo'), help="folder of the weights in between")
-    parser.add_argument('--threads', type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument('--only', nargs='+', metavar='NAME', help=f"only these, of {', '.join(ORDER)}")
+    parser.add_argument('--work', type=Path, default=Path('runs/demo'), help="folder of the runs")
+    parser.add_argument('--threads', type=int, default=1, help="CPU threads, default 1")
     args = parser.parse_args()
-    only = [one_of(name, stages, 'stage') for name in args.only or stages]
-    if args.threads: torch.set_num_threads(args.threads)
-    files = {name: (args.out if f'demo_{name}' in CHECKPOINTS else args.work)/f'{name}.safetensors' for name in stages}
-    todo = [name for name in stages if name in only and not files[name].is_file()]
-    if not todo: return print("every stage has its file; nothing to do")
-    clips = davis() + embedded_clips('train')
-    masks = clip_masks(clips, PROFILES['demo'].prior) if any(stages[name].get('seem') for name in todo) else None
-    for name in todo:
-        run_stage(name, stages[name], files, clips, masks)
+    torch.set_num_threads(args.threads)
+    wanted = [one_of(name, ORDER, 'network') for name in args.only or ORDER]
+    for name in (name for name in ORDER if name in wanted):
+        train(name, args.work)
+        if name in SHIPPED: ship(name, args.work)
 
 
 if __name__ == '__main__':

@@ -16,8 +16,8 @@ from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile,
                              weights_dir)
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'Checkpoint', 'missing_checkpoints', 'sha256', 'verified', 'read_state',
-           'reference_names', 'MisfitError', 'load_state', 'load', 'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'Checkpoint', 'missing_checkpoints', 'sha256', 'checksum', 'verified',
+           'read_state', 'reference_names', 'MisfitError', 'load_state', 'checkpoint_state', 'load', 'save']
 
 # %% ../nbs/10_checkpoints.ipynb #263e8ff6
 def weights_dirs()->list: # those that exist, the user's own first
@@ -161,6 +161,13 @@ def sha256(
     "Checksum of a file."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+def checksum(
+    name:str, # in `CHECKPOINTS`
+)->str:       # of its file; with a base, of both, the base's first
+    "Which weights exactly."
+    known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
+    return '+'.join([*([checksum(known.base)] if known.base else []), sha256(known.path())])
+
 def verified(
     name:str, # in `CHECKPOINTS`
 )->Path:
@@ -296,10 +303,12 @@ def load_state(
     return model
 
 # %% ../nbs/10_checkpoints.ipynb #c9852925
-def _known_state(name)->dict:
-    "The weights of a checkpoint of the registry under the reference's names, its base's included."
-    known = CHECKPOINTS[name]
-    below = _known_state(known.base) if known.base else {}
+def checkpoint_state(
+    name:str, # in `CHECKPOINTS`
+)->dict:      # parameter name of the reference -> tensor
+    "The weights of a checkpoint, those of its base included."
+    known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
+    below = checkpoint_state(known.base) if known.base else {}
     return below | reference_names(read_state(verified(name)), known.key_map)
 
 def load(
@@ -311,7 +320,7 @@ def load(
     if not known: return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
     article = 'an' if known.arch[0] in 'aeiou' else 'a'
     name = f"{verified(name_or_path)} (this is {article} {known.arch} checkpoint)"
-    return load_state(_known_state(str(name_or_path)), model, name)
+    return load_state(checkpoint_state(str(name_or_path)), model, name)
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(

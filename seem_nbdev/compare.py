@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 import numpy as np, pandas as pd
-from .checkpoints import CHECKPOINTS, load, missing_checkpoints, sha256
+from .checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints
 from .core import Profile, check, data_dir, get_device, one_of
 from .data import missing_data
 from .datasets import LAYOUTS, MOTIONS
@@ -156,12 +156,8 @@ def load_variants(
     "Every network of the comparison, from its checkpoint."
     device, found = get_device(device), {}
     for variant in variants:
-        names, model = [variant.checkpoint(profile)], variant.build(profile)
-        if variant.seem == 'seem-only': # its file may hold SEEM alone, and the backbone is the same
-            names.insert(0, Variant(variant.arch, 'none').checkpoint(profile))
-        for name in names: load(name, model)
-        sums = [sha256(CHECKPOINTS[name].path()) for name in names]
-        found[variant] = model.to(device).eval(), '+'.join(sums)
+        name = variant.checkpoint(profile)
+        found[variant] = load(name, variant.build(profile)).to(device).eval(), checksum(name)
     return found
 
 # %% ../nbs/23_compare.ipynb #57788cbc

@@ -12,7 +12,7 @@ import pandas as pd, torch
 from tabulate import tabulate
 from torch import nn
 from .checkpoints import (
-    CHECKPOINTS, KEY_MAPS, load, load_state, read_state, reference_names, sha256)
+    CHECKPOINTS, KEY_MAPS, checksum, load, load_state, read_state, reference_names, sha256)
 from .core import check, data_dir, get_device, one_of, this_process
 from .data import BENCHMARKS, find_sources
 from .datasets import MOTIONS, motion_groups, records
@@ -127,13 +127,14 @@ def load_network(
               "seem fetch --list shows what there is")
         args = dict(known.args)
         model = load(name, build_model(known.arch, args.pop('seem', False), **args))
-        path = known.path()
+        total = checksum(name)
     else:
         check(path.exists(), f"no checkpoint, file or folder {name!r}; checkpoints: " + ', '.join(
             k for k, c in CHECKPOINTS.items() if c.arch in ARCHITECTURES))
         model, path = _from_folder(path) if path.is_dir() else _from_file(path)
+        total = sha256(path)
     label = name if known else Path(name).resolve().stem
-    return Network(label, model.to(get_device(device)).eval(), sha256(path))
+    return Network(label, model.to(get_device(device)).eval(), total)
 
 # %% ../nbs/29_evaluate_tools.ipynb #5bfdfa1f
 def score_table(
