@@ -102,12 +102,11 @@ def table_profile(
     "`profile` for one table: the channel it scores; at `paper` also its data set and networks."
     table = one_of(str(table), [*'123456'], 'table of the paper')
     if table in '12': return profile
-    channel, dataset = ('rgb', 'Vimeo-90K') if table == '3' else ('y', 'Vid4')
+    profile = replace(profile, channel='rgb' if table == '3' else 'y')
     if profile.weights == 'published':
-        large = CHECKPOINTS['edvr_l_vimeo90k'].args
-        return replace(profile, channel=channel, dataset=dataset, edvr=large)
-    cut = ' septuplets' if table == '3' else ''
-    return replace(profile, channel=channel, dataset=profile.dataset + cut)
+        return replace(profile, dataset='Vimeo-90K' if table == '3' else 'Vid4',
+                       edvr=CHECKPOINTS['edvr_l_vimeo90k'].args)
+    return replace(profile, dataset=profile.dataset + ' septuplets'*(table == '3'))
 
 # %% ../nbs/23_compare.ipynb #fb55f64d
 def _missing_vimeo():
@@ -117,7 +116,8 @@ def _missing_vimeo():
              f"basicsr/data/meta_info/meta_info_Vimeo90K_test_{m}_GT.txt" for m in MOTIONS}
     wanted = dict.fromkeys(('sequences', 'sep_testlist.txt'), f'Vimeo-90K, from {origin}') | lists
     note = '' if data_dir() else '; set SEEM_DATA to the folder that holds it'
-    return [f'{home/name}: {what}{note}' for name, what in wanted.items() if not any(home.glob(name))]
+    absent = [name for name in wanted if not any(home.glob(name))]
+    return [f'{home/name}: {wanted[name]}{note}' for name in absent]
 
 def missing_clips(
     dataset:str, # of a `Profile`
@@ -168,9 +168,7 @@ class ClipMaskMap(Mapping):
     def __iter__(self): return iter(self.names)
     def __len__(self): return len(self.names)
 
-def control_masks(
-    masks:Mapping, # clip name -> (t,64,h,w) bool
-)->dict:           # prior -> the same: 'none', 'shuffled'
+def control_masks(masks:Mapping)->dict: # prior -> as `masks`: clip name -> (t,64,h,w) bool
     "No masks, and masks of another frame, moved by half a frame."
     return {'none': ClipMaskMap(masks, lambda name: np.zeros_like(masks[name][:])),
             'shuffled': ClipMaskMap(masks, lambda name: shuffle_masks(masks[name][:]))}

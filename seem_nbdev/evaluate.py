@@ -94,9 +94,8 @@ def protocol_of(
     channel:str|None=None, # None: as is the custom; 'rgb' where there is none
 )->Protocol:
     "The protocol of a data set; of '... septuplets' Vimeo-90K's, of another: whole clips."
-    own = PROTOCOLS.get(dataset, Protocol(dataset))
-    if dataset.endswith(' septuplets'): own = replace(PROTOCOLS['Vimeo-90K'], dataset=dataset)
-    return replace(own, channel=channel) if channel else own
+    own = PROTOCOLS.get('Vimeo-90K' if dataset.endswith(' septuplets') else dataset, Protocol(''))
+    return replace(own, dataset=dataset, channel=channel or own.channel)
 
 # %% ../nbs/12_evaluate.ipynb #71f39b42
 KEPT = 3*2**30 # bytes of features that BasicVSR may hold

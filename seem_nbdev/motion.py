@@ -109,6 +109,7 @@ def grouped(
                        frame=[where[c][1] for c in rows['clip']])
     return check_rows(rows.sort_values('clip', key=lambda c: c.map([*groups].index), kind='stable'))
 
+# %% ../nbs/28_motion.ipynb #547059ff
 def group_means(
     rows:pd.DataFrame, # tidy rows: a frame of each septuplet, and 'parameters'
     groups:Mapping,    # fast, medium, slow, other -> names
@@ -119,7 +120,7 @@ def group_means(
     parts, whole = (clip_means(grouped(rows, g)) for g in (shown, every))
     return check_rows(pd.concat([parts, whole, rows[rows.frame.isna()]]))
 
-# %% ../nbs/28_motion.ipynb #f8e80cab
+# %% ../nbs/28_motion.ipynb #7ebbb461
 def group_differences(
     rows:pd.DataFrame,           # tidy rows, one frame of each septuplet
     groups:Mapping,              # fast, medium, slow, other -> names

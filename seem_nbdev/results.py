@@ -183,8 +183,7 @@ def method_name(
     seem:str='none', # as in the column `seem`
 )->str:
     "The name of a method in a table."
-    also = f" + SEEM ({seem.replace('seem-only', 'backbone frozen')})"
-    return model + _SEEM.get(seem, also)
+    return model + _SEEM.get(seem, f" + SEEM ({seem.replace('seem-only', 'backbone frozen')})")
 
 def _named(rows): return rows.assign(method=[*map(method_name, rows.model, rows.seem)])
 
@@ -254,11 +253,10 @@ def published_table(table:int)->pd.DataFrame: # index: method; columns (clip, PS
 
 def _paper_rows():
     "Published numbers with this library's names for columns, methods and averages."
-    rows = published().rename(columns={'method': 'model'})
+    ours = {'clip': {'average': AVERAGE}, 'seem': {'both': 'full'}} # Table 6: both branches
+    rows = published().replace(ours).replace('Vimeo-90K-T', 'Vimeo-90K')
     seem = rows.seem.mask(rows.note.str.contains('fine-tuned without'), 'control')
-    seem = seem.replace('both', 'full') # Table 6: SEEM in both branches is SEEM as everywhere else
-    rows = rows.assign(dataset=rows.dataset.str.removesuffix('-T')) # Vimeo-90K-T: its test set
-    return _named(rows.assign(seem=seem, clip=rows['clip'].replace('average', AVERAGE)))
+    return _named(rows.assign(seem=seem, model=rows.method))
 
 # %% ../nbs/13_results.ipynb #55b885a8
 def difference_rows(

@@ -14,29 +14,52 @@ def papermill(path, out, *args, home, **kwargs):
 def files(folder): return {p: p.stat().st_mtime_ns for p in folder.rglob('*') if p.is_file()}
 
 
+SMOKE = {}   # notebook -> home of its first run
+
+
+def smoke(path, tmp_path_factory):
+    "The home of a run at `smoke`, made once for each notebook; it wrote to no other place."
+    if path not in SMOKE:
+        watched = [ROOT/name for name in ('nbs', 'results', 'figures')]
+        before, home = [files(o) for o in watched], tmp_path_factory.mktemp(path.stem)
+        papermill(path, home/'out.ipynb', '-p', 'profile', 'smoke', home=home)
+        assert [files(o) for o in watched] == before
+        SMOKE[path] = home
+    return SMOKE[path]
+
+
 @reproduce
-def test_smoke(path, tmp_path):
-    "Rows of this profile alone are written, and to no other place."
-    watched = [ROOT/name for name in ('nbs', 'results', 'figures')]
-    before, name = [files(o) for o in watched], path.stem.removeprefix('reproduce_')
-    papermill(path, tmp_path/'out.ipynb', '-p', 'profile', 'smoke', home=tmp_path)
-    assert [files(o) for o in watched] == before
-    written = [p for o in ('results', 'figures') for p in files(tmp_path/o)]
+def test_smoke(path, tmp_path_factory):
+    "Rows of this profile alone are written."
+    home, name = smoke(path, tmp_path_factory), path.stem.removeprefix('reproduce_')
+    written = [p for o in ('results', 'figures') for p in files(home/o)]
     assert any(name in p.name for p in written)
     assert [p.name for p in written if '.tmp' in p.name] == []
-    for rows in (tmp_path/'results'/'smoke').glob('*.csv'):
+    for rows in (home/'results'/'smoke').glob('*.csv'):
         with rows.open(newline='') as f: found = list(csv.DictReader(f))
         assert {row.get('profile', 'smoke') for row in found} <= {'smoke'}
-    assert {p.name for p in (tmp_path/'results').iterdir()} == {'smoke'}
+    assert {p.name for p in (home/'results').iterdir()} == {'smoke'}
+
+
+@pytest.mark.parametrize('path', notebooks('reproduce_table*.ipynb'), ids=lambda p: p.stem)
+def test_tables(path, tmp_path_factory):
+    "Each table is there three times, says its number in every row, and never calls ours the paper's."
+    home, name = smoke(path, tmp_path_factory)/'results'/'smoke', path.stem.removeprefix('reproduce_')
+    with (home/f'{name}_rows.csv').open(newline='') as f: rows = list(csv.DictReader(f))
+    assert {row['table'] for row in rows} == {name.removeprefix('table')}
+    assert not any('Vimeo' in row['dataset'] or 'Vid4' in row['dataset'] for row in rows)
+    for table in (name, f'{name}_differences'):
+        texts = [(home/f'{table}.{kind}').read_text() for kind in ('csv', 'md', 'tex')]
+        assert all(texts) and 'SEEM' in texts[1]
+    heading = (home/f'{name}.md').read_text().splitlines()[0]
+    assert 'smoke Average PSNR' in heading and 'published, other data Average PSNR' in heading
 
 
 @reproduce
-def test_a_second_run_gives_the_same(path, tmp_path):
+def test_a_second_run_gives_the_same(path, tmp_path_factory, tmp_path):
     "Same rows but for the seconds, same pictures to the byte - weights trained inside the run included."
-    homes = [tmp_path/'one', tmp_path/'two']
-    for home in homes:
-        home.mkdir()
-        papermill(path, home/'out.ipynb', '-p', 'profile', 'smoke', home=home)
+    papermill(path, tmp_path/'out.ipynb', '-p', 'profile', 'smoke', home=tmp_path)
+    homes = [smoke(path, tmp_path_factory), tmp_path]
     rows, pictures = [], []
     for home in homes:
         files = sorted((home/'results'/'smoke').glob('*_rows.csv'))
