@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse, tomllib
 from dataclasses import replace
 from pathlib import Path
-import numpy as np
+import numpy as np, torch
 from torch import nn
 from .checkpoints import (
     CHECKPOINTS, load, load_state, read_state, reference_names, save, sha256, verified)

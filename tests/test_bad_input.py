@@ -5,7 +5,8 @@ from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
 from seem_nbdev.data import Clip, CropDataset, degraded, read_frames
 from seem_nbdev.evaluate import build_model, evaluate, restore
-from seem_nbdev.train import TrainConfig, train
+from seem_nbdev.config import TrainConfig
+from seem_nbdev.train import train
 
 SMALL = dict(edvr=dict(mid_channels=8, num_frames=3, num_extract_blocks=1, num_reconstruct_blocks=1, hr_channels=8),
              basicvsr=dict(mid_channels=8, num_blocks=1, hr_channels=8))
@@ -84,7 +85,7 @@ def test_nan_in_the_loss_stops_training_and_names_the_crop(arch):
     with torch.no_grad(): model.conv_last.bias.fill_(float('nan'))
     crops = CropDataset([degraded('noise', clip(3, 64, 64))], num_frames=3, patch_size=16, length=1)
     with pytest.raises(SeemError, match='loss is nan on crops noise/'):
-        train(model, crops, TrainConfig(steps=1, batch_size=1, num_frames=3), 'cpu', progress=False)
+        train(model, crops, TrainConfig(mode='backbone', steps=1, batch_size=1, num_frames=3), 'cpu', progress=False)
 
 
 def test_a_method_that_returns_another_size():
