@@ -12,8 +12,8 @@ from .layers import (Pretrained, SPyNet, Upsampler, check_lqs, check_sizes, flow
 from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
 
 # %% auto #0
-__all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations', 'compute_flows', 'flow_smoothness', 'flow_loss',
-           'propagate', 'restored', 'BasicVSR']
+__all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations', 'compute_flows', 'propagate', 'restored',
+           'BasicVSR']
 
 # %% ../nbs/08_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
@@ -82,28 +82,6 @@ def compute_flows(
     if torch.is_grad_enabled(): batch = len(ref)
     flows = torch.cat([spynet(r, s) for r, s in zip(ref.split(batch), supp.split(batch))])
     return tuple(flow.unflatten(0, (n, t-1)) for flow in flows.chunk(2))
-
-# %% ../nbs/08_basicvsr.ipynb #49effaf0
-def flow_smoothness(
-    flow:Tensor, # (n,2,h,w) in pixels
-    ref:Tensor,  # (n,3,h,w) RGB in [0,1], the frame it starts from
-)->Tensor:       # a scalar, 0 for a constant flow
-    "Mean change of a flow from pixel to pixel; changes at edges of the frame count little."
-    def change(x, dim): return x.diff(dim=dim).abs().mean(1, keepdim=True)
-    return sum((change(flow, d)*torch.exp(-20*change(ref, d))).mean() for d in (2, 3))
-
-# %% ../nbs/08_basicvsr.ipynb #a0d1d1c8
-def flow_loss(
-    spynet:SPyNet,
-    ref:Tensor,  # (n,3,h,w) RGB in [0,1]
-    supp:Tensor, # (n,3,h,w) its neighbour
-    smooth:float=0.05, # weight of the smoothness
-)->Tensor:       # a scalar
-    "Photometric loss of the flow plus its edge-aware smoothness."
-    flow = spynet(ref, supp).float()
-    warped = flow_warp(supp, flow.permute(0, 2, 3, 1), 'border')
-    photometric = ((warped - ref).square() + 1e-6).sqrt().mean()
-    return photometric + smooth*flow_smoothness(flow, ref)
 
 # %% ../nbs/08_basicvsr.ipynb #2c3e4ce2
 def propagate(

@@ -4,22 +4,27 @@
 
 # %% ../nbs/23_compare.ipynb #cbdb3438
 from __future__ import annotations
+import hashlib, json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
-import numpy as np, pandas as pd
-from .checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints
-from .core import Profile, check, data_dir, get_device, one_of
+import numpy as np, pandas as pd, torch
+from tqdm import tqdm
+import seem_nbdev.evaluate
+from .checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints, sha256
+from .core import (
+    Profile, atomic_path, cache_dir, check, data_dir, get_device, one_of, this_process)
 from .data import missing_data
 from .datasets import LAYOUTS, MOTIONS
 from .evaluate import (
     ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
 from .masks import shuffle_masks
 from .results import (
-    METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, make_rows, method_name,
-    one_profile, spread, with_average)
+    METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, load_rows, make_rows,
+    method_name, one_profile, save_rows, spread, with_average)
 from .seem import SEEMConfig
+from .store import frames_digest
 
 # %% auto #0
 __all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
@@ -157,7 +162,8 @@ def load_variants(
     device, found = get_device(device), {}
     for variant in variants:
         name = variant.checkpoint(profile)
-        found[variant] = load(name, variant.build(profile)).to(device).eval(), checksum(name)
+        model = load(name, variant.build(profile)).to(device, memory_format=torch.channels_last)
+        found[variant] = model.eval(), checksum(name)
     return found
 
 # %% ../nbs/23_compare.ipynb #57788cbc
@@ -172,6 +178,39 @@ def control_masks(masks:Mapping)->dict: # prior -> as `masks`: clip name -> (t,6
     "No masks, and masks of another frame, moved by half a frame."
     return {'none': ClipMaskMap(masks, lambda name: np.zeros_like(masks[name][:])),
             'shuffled': ClipMaskMap(masks, lambda name: shuffle_masks(masks[name][:]))}
+
+# %% ../nbs/23_compare.ipynb #f885af6c
+_CODE = 'basicvsr edvr seem layers evaluate metrics torch_metrics degradation'.split()
+
+def _cached(key, clip, masks, compute)->tuple: # rows and middle frame of one clip
+    "What `compute` gives; from the cache where the same was computed with the same code before."
+    package = Path(seem_nbdev.evaluate.__file__).parent
+    code = [sha256(package/f'{name}.py') for name in _CODE]
+    digests = [frames_digest(clip.lq), frames_digest(clip.gt), _digest(masks)]
+    asked = json.dumps([*key, clip.name, *digests, torch.__version__, *code])
+    path = cache_dir()/'scores'/hashlib.sha256(asked.encode()).hexdigest()[:32]
+    if path.with_suffix('.csv').is_file(): # it is written last
+        return load_rows(path.with_suffix('.csv')), np.load(path.with_suffix('.npy'))
+    rows, frames = compute()
+    with atomic_path(path.with_suffix('.npy')) as part: np.save(part, frames[clip.name])
+    save_rows(rows, path.with_suffix('.csv'))
+    return rows, frames[clip.name]
+
+def _digest(masks)->str:
+    return '' if masks is None else hashlib.sha256(np.packbits(masks[:]).tobytes()).hexdigest()
+
+def _scored(method, clips, key, masks, desc, protocol, **about):
+    "`evaluate`, each clip once for all tables; without a `key` always anew."
+    if not key or this_process()[1] > 1: return evaluate(method, clips, desc=desc, protocol=protocol, **about)
+    found, middle = [], {}
+    for clip in (bar := tqdm(clips, desc, unit='clip')):
+        clip = load_clip(clip)
+        bar.set_postfix_str(clip.name)
+        one = lambda: evaluate(method, [clip], protocol=protocol, progress=False, **about)
+        given = None if masks is None else masks[clip.name]
+        rows, middle[clip.name] = _cached(key, clip, given, one)
+        found.append(rows.assign(**about))
+    return pd.concat(found, ignore_index=True), middle
 
 # %% ../nbs/23_compare.ipynb #477a32ef
 def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
@@ -217,7 +256,8 @@ def compare(
         for seem, prior, given in _runs(variant, about['prior'], masks, others or {}):
             about |= dict(seem=seem, prior=prior)
             name, method = _name(variant, seem), _method(model, given, first, protocol)
-            found, frames[name] = evaluate(method, clips, desc=name, protocol=protocol, **about)
+            key = checkpoint and (checkpoint, asdict(protocol), about['device'])
+            found, frames[name] = _scored(method, clips, key, given, name, protocol, **about)
             size = dict(parameters=sum(p.numel() for p in model.parameters()))
             rows += [found, make_rows(size, channel=protocol.channel, **about)]
     return pd.concat(rows, ignore_index=True), frames

@@ -260,13 +260,15 @@ def evaluate(
     num_frames=None,   # of each clip; None: all
     keep:bool=True,    # keep middle frames
     masks=None,        # clip -> masks; the method is then given clip and masks
+    progress:bool=True, # show a bar
     **context,         # of `results.make_rows`: model, profile, dataset, degradation, ...
 )->tuple:              # frame rows, {clip name: middle frame of the result, of this process}
     "Restore every clip and score every frame."
     protocol, score = protocol or Protocol('', channel), score or Scorer()
     (rank, count), rows, middle = this_process(), {}, {}
     mine = range(rank, len(clips), count)
-    for i in (bar := tqdm(mine, desc, leave=True, unit='clip', disable=rank > 0)):
+    for i in (bar := tqdm(mine, desc, leave=True, unit='clip',
+                         disable=rank > 0 or not progress)):
         clip = load_clip(clips[i], num_frames)
         bar.set_postfix_str(clip.name)
         given = (clip,) if masks is None else (clip, masks(clip))
