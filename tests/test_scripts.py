@@ -45,3 +45,13 @@ def test_a_wrong_name_is_one_line():
     done = run(sys.executable, ROOT/'scripts'/'train_demo.py', '--only', 'nothing', check=False)
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 1
     assert "unknown network 'nothing'; valid: 'demo_flow'" in done.stdout
+
+
+def test_model_cards_are_up_to_date():
+    "The card says what the files and the committed rows say, and every network has its scores."
+    spec = importlib.util.spec_from_file_location('model_cards', ROOT/'scripts'/'model_cards.py')
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    text = cards.text()
+    assert text == (ROOT/'assets'/'weights'/'demo'/'README.md').read_text()
+    assert '–' not in text
