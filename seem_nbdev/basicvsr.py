@@ -18,10 +18,7 @@ __all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations',
 # %% ../nbs/08_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
     "psi and Ref of Eq. 12: (n,3+d,h,w) frame and warped feature -> (n,d,h,w)."
-    def __init__(self,
-        mid_channels:int=64, # d
-        num_blocks:int=30,   # residual blocks
-    ):
+    def __init__(self, mid_channels:int=64, num_blocks:int=30): # d; residual blocks
         super().__init__()
         conv = nn.Conv2d(3+mid_channels, mid_channels, 3, padding=1)
         blocks = residual_blocks(num_blocks, mid_channels)

@@ -311,13 +311,15 @@ def checkpoint_state(
     below = checkpoint_state(known.base) if known.base else {}
     return below | reference_names(read_state(verified(name)), known.key_map)
 
+# %% ../nbs/10_checkpoints.ipynb #51ad57a7
 def load(
     name_or_path,    # a name in `CHECKPOINTS`, or a file
     model:nn.Module, # filled in place
 )->nn.Module:        # `model`
     "Fill `model` with weights, strictly."
     known = CHECKPOINTS.get(str(name_or_path))
-    if not known: return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
+    if not known:
+        return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
     article = 'an' if known.arch[0] in 'aeiou' else 'a'
     name = f"{verified(name_or_path)} (this is {article} {known.arch} checkpoint)"
     return load_state(checkpoint_state(str(name_or_path)), model, name)

@@ -91,9 +91,9 @@ def _add_masks(commands):
     p.add_argument('frames', metavar='FRAMES',
                    help='a video, a folder of frames, or a folder of such, at any depth')
     p.add_argument('store', metavar='STORE', help='folder to write, for instance masks/REDS.zarr')
-    p.add_argument('--dataset', choices=LAYOUTS, metavar='NAME', help="FRAMES is the folder of this "
-                   f"data set, of {', '.join(LAYOUTS)}: masks of its clips for training, or of all "
-                   "where it has none, under its own names")
+    p.add_argument('--dataset', choices=LAYOUTS, metavar='NAME',
+                   help=f"FRAMES is the folder of this data set, of {', '.join(LAYOUTS)}: masks of "
+                   "its clips for training, or of all where it has none, under its own names")
     p.add_argument('--prior', choices=PRIORS, default='sam',
                    help=f"where masks come from: {', '.join(PRIORS)}; default sam", metavar='NAME')
     p.add_argument('--of', choices=[k for k in PRIORS if k not in CONTROLS], metavar='NAME',

@@ -201,7 +201,8 @@ def _digest(masks)->str:
 
 def _scored(method, clips, key, masks, desc, protocol, **about):
     "`evaluate`, each clip once for all tables; without a `key` always anew."
-    if not key or this_process()[1] > 1: return evaluate(method, clips, desc=desc, protocol=protocol, **about)
+    if not key or this_process()[1] > 1:
+        return evaluate(method, clips, desc=desc, protocol=protocol, **about)
     found, middle = [], {}
     for clip in (bar := tqdm(clips, desc, unit='clip')):
         clip = load_clip(clip)

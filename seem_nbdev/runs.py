@@ -196,7 +196,8 @@ class Log:
     def add(self, **row): # values of `_COLUMNS`
         with open(self.path, 'a', newline='') as f: csv.DictWriter(f, _COLUMNS).writerow(row)
         for name, value in row.items():
-            if self.board and name != 'step' and value != '': self.board.add_scalar(name, value, row['step'])
+            if self.board and name != 'step' and value != '':
+                self.board.add_scalar(name, value, row['step'])
 
     def add_images(self, images, step): # name -> (h,w,3) uint8
         for name, image in images.items():

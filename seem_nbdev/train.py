@@ -239,7 +239,6 @@ class Steps:
         self.config, self.first, self.rank, self.processes = config, first, rank, processes
 
     def __len__(self): return max(0, self.config.steps - self.first)
-
     def __iter__(self):
         n, parts = self.config.batch_size, self.config.accumulate
         share = n//parts//self.processes
