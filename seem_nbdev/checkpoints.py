@@ -321,8 +321,8 @@ def load(
     if not known:
         return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
     article = 'an' if known.arch[0] in 'aeiou' else 'a'
-    name = f"{verified(name_or_path)} (this is {article} {known.arch} checkpoint)"
-    return load_state(checkpoint_state(str(name_or_path)), model, name)
+    state = checkpoint_state(str(name_or_path))
+    return load_state(state, model, f"{known.path()} (this is {article} {known.arch} checkpoint)")
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd
 def save(

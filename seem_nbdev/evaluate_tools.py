@@ -12,7 +12,7 @@ import pandas as pd, torch
 from tabulate import tabulate
 from torch import nn
 from .checkpoints import (
-    CHECKPOINTS, KEY_MAPS, checksum, load, load_state, read_state, reference_names, sha256)
+    CHECKPOINTS, checksum, load, load_state, read_state, reference_names, sha256)
 from .core import check, data_dir, get_device, one_of, this_process
 from .data import BENCHMARKS, find_sources
 from .datasets import MOTIONS, motion_groups, records
@@ -107,12 +107,9 @@ def _from_folder(path): # what `save_pretrained` wrote
 
 # %% ../nbs/29_evaluate_tools.ipynb #b7d6ce90
 def _from_file(path):
-    state = read_state(path)
-    for names in KEY_MAPS: # the reference's names come first: they pass unchanged
-        renamed = reference_names(state, names)
-        if 'conv_hr.weight' in renamed and not any('resblocks' in k for k in renamed): break
-    arch, args = sizes_of(renamed, path)
-    return load_state(renamed, build_model(arch, **args), str(path)), path
+    state = reference_names(read_state(path)) # the reference's own names pass unchanged
+    arch, args = sizes_of(state, path)
+    return load_state(state, build_model(arch, **args), str(path)), path
 
 # %% ../nbs/29_evaluate_tools.ipynb #85bacba5
 def load_network(

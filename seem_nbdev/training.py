@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from .checkpoints import (
-    CHECKPOINTS, load, load_state, read_state, reference_names, save, sha256, verified)
+    CHECKPOINTS, checkpoint_state, load_state, read_state, reference_names, save, sha256)
 from .compare import VARIANTS, load_variants
 from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
@@ -34,8 +34,7 @@ __all__ = ['ON_DISK', 'make_network', 'training_clips', 'training_masks', 'train
 # %% ../nbs/27_training.ipynb #2a8661a1
 def _fill(model, name):
     "Load one checkpoint into a network, whatever part of it the file holds."
-    known = CHECKPOINTS.get(name)
-    state = reference_names(read_state(verified(name) if known else name))
+    state = checkpoint_state(name) if name in CHECKPOINTS else reference_names(read_state(name))
     if 'basic_module.0.basic_module.0.weight' in state and not isinstance(model, SPyNet):
         check(hasattr(model, 'spynet'),
               f"{name} is a flow network, but {type(model).__name__} has none")
@@ -43,7 +42,7 @@ def _fill(model, name):
     one = state.get('fusion.feat_fusion.weight')
     if one is not None and one.shape[1] == one.shape[0] and getattr(model, 'num_frames', 1) > 1:
         state = inflate_frames(state, model.num_frames)
-    load(name, model) if known else load_state(state, model, name)
+    load_state(state, model, name)
 
 # %% ../nbs/27_training.ipynb #0d074cda
 def make_network(
