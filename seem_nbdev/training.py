@@ -18,10 +18,11 @@ from .core import Profile, check, data_dir, results_dir, seed_everything, this_p
 from .data import CropDataset, davis, degraded, embedded_clips, find_sources, get_clips
 from .datasets import DiskDataset, records
 from .edvr import inflate_frames
-from .evaluate import build_model, clip_masks, restore
+from .evaluate import (
+    Scorer, build_model, clip_masks, evaluate, protocol_of, restore)
 from .flow import SyntheticMotion
 from .layers import SPyNet
-from .metrics import psnr
+from .results import USER, clip_means
 from .runs import open_run, run_training
 from .seem import SEEMConfig
 from .store import MaskStore
@@ -131,19 +132,16 @@ def make_validate(
 ): # (network) -> mean PSNR in dB, {name: (h,w,3) uint8}; None where nothing is to be scored
     "The score of a network on the clips under `validate`."
     if not config.validate or config.mode == 'flow': return None
-    rank, count = this_process()
+    protocol = protocol_of(config.validate)
     clips = get_clips(config.validate, num_frames=config.validate_frames or None)
-    channel, mine = 'y' if config.validate == 'Vid4' else 'rgb', clips[rank::count]
-    masks = clip_masks(mine, config.prior) if has_seem(config.mode) else {}
+    masks = clip_masks(clips, config.prior) if has_seem(config.mode) else {}
+    about = dict(model=config.arch, profile=USER, dataset=protocol.dataset,
+                 degradation=protocol.degradation)
     def validate(model):
-        from accelerate.utils import gather_object
-        found, images = [], {}
-        for clip in mine:
-            sr = restore(model, clip.lq, masks.get(clip.name))
-            found.append(np.mean([psnr(a, b, channel) for a, b in zip(sr, clip.gt)]).item())
-            images[clip.name] = sr[len(sr)//2]
-        if count > 1: found = gather_object(found)
-        return float(np.mean(found)), images
+        method = lambda clip: restore(model, clip.lq, masks.get(clip.name), protocol)
+        rows, images = evaluate(method, clips, protocol=protocol, progress=False,
+                                score=Scorer(('psnr',)), **about)
+        return clip_means(rows).value.mean(), images
     return validate
 
 # %% ../nbs/27_training.ipynb #46f67255

@@ -12,14 +12,14 @@ degradation <- metrics torch_metrics temporal data datasets data_tools evaluate 
 masks <- sam data store datasets evaluate evaluate_tools compare motion
 store <- datasets evaluate evaluate_tools compare motion training
 checkpoints <- sam evaluate evaluate_tools compare fetch runs training
-metrics <- data_tools evaluate evaluate_tools training
+metrics <- data_tools evaluate evaluate_tools
 torch_metrics <- evaluate
 temporal <- evaluate motion
 data <- datasets data_tools evaluate evaluate_tools compare flow motion training
 datasets <- data_tools evaluate evaluate_tools compare motion training
 edvr <- evaluate training
 basicvsr <- evaluate
-results <- evaluate evaluate_tools compare plots motion
+results <- evaluate evaluate_tools compare plots motion training
 evaluate <- evaluate_tools compare motion training
 compare <- motion training
 config <- train runs training
@@ -31,7 +31,7 @@ TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
 # package: the modules that own it
 HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'numcodecs': 'store',
-         'accelerate': 'core train runs training', 'tensorboard': 'runs', 'lpips': 'torch_metrics'}
+         'accelerate': 'core train runs', 'tensorboard': 'runs', 'lpips': 'torch_metrics'}
 
 DYNAMIC = r'(^|\.)(import_module|__import__)$'
 MODULES = sorted(p for p in (ROOT/'seem_nbdev').glob('*.py') if not p.stem.startswith('_'))
