@@ -1,5 +1,6 @@
-"What the test files share: the checkout, the tools beside this Python, a copy of the tree."
-import os, shutil, subprocess, sys
+"What the test files share: the checkout, the tools beside this Python, a copy of the tree, a small disk."
+import importlib.util, os, shutil, subprocess, sys
+from contextlib import contextmanager
 from pathlib import Path
 import pytest
 
@@ -41,3 +42,21 @@ def copy_of_tree(tmp_path):
     git('add', '-A', cwd=copy)
     git('commit', '-qm', 'the working tree', cwd=copy)
     return copy
+
+
+@contextmanager
+def small_disk(path, size):
+    "A real disk of that size at `path`, where the machine lets us make one."
+    path.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'none', path], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try: yield path
+    finally: subprocess.run(['umount', path], check=True)
+
+
+def script(name):
+    "A file of scripts/ as a module."
+    spec = importlib.util.spec_from_file_location(name, ROOT/'scripts'/f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

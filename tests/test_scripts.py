@@ -1,14 +1,12 @@
 "The script that made the shipped weights still fits the library: every stage builds, starts, takes a step and is shipped."
-import importlib.util, json, sys
+import json, sys
 from dataclasses import replace
 import numpy as np, pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, script
 from PIL import Image
 from seem_nbdev.checkpoints import CHECKPOINTS, read_state
 
-spec = importlib.util.spec_from_file_location('train_demo', ROOT/'scripts'/'train_demo.py')
-train_demo = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train_demo)
+train_demo = script('train_demo')
 
 
 def test_every_stage_runs(tmp_path, monkeypatch):
@@ -49,9 +47,6 @@ def test_a_wrong_name_is_one_line():
 
 def test_model_cards_are_up_to_date():
     "The card says what the files and the committed rows say, and every network has its scores."
-    spec = importlib.util.spec_from_file_location('model_cards', ROOT/'scripts'/'model_cards.py')
-    cards = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cards)
-    text = cards.text()
+    text = script('model_cards').text()
     assert text == (ROOT/'assets'/'weights'/'demo'/'README.md').read_text()
     assert '–' not in text

@@ -1,14 +1,16 @@
 "The shipped networks: there, intact, trained as their configuration says, and better than bicubic interpolation."
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 import numpy as np, pytest, torch
+from conftest import script
 from seem_nbdev.checkpoints import CHECKPOINTS, read_state
 from seem_nbdev.compare import VARIANTS, Variant, load_variants
-from seem_nbdev.config import changed_keys, read_config
+from seem_nbdev.config import changed_keys
 from seem_nbdev.core import get_profile
 from seem_nbdev.data import get_clips
 from seem_nbdev.evaluate import clip_masks, evaluate, restore
 
+configuration = script('train_demo').configuration
 RUN = get_profile('demo')
 SHIPPED = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: f'{v.arch}-{v.seem}')
@@ -25,11 +27,6 @@ def clips(): return get_clips(RUN.dataset, num_frames=5)
 def psnr(method, clips):
     rows, _ = evaluate(method, clips, model='test', profile='demo', dataset=RUN.dataset, degradation='BI')
     return rows[rows.metric == 'psnr'].groupby('clip').value.mean()
-
-
-def configuration(name):
-    stem, _, seed = name.partition('_seed')
-    return replace(read_config(stem), seed=int(seed)) if seed else read_config(stem)
 
 
 @pytest.mark.parametrize('name', SHIPPED)

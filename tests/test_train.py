@@ -1,7 +1,7 @@
 "Training runs that are killed, interrupted, shared out, and that find the disk full."
 import itertools, json, os, random, re, signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest, torch
-from conftest import BIN, ROOT, run
+from conftest import BIN, ROOT, run, small_disk
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -168,11 +168,7 @@ def test_validation_with_fewer_clips_than_processes(tmp_path):
 
 def test_a_full_disk(config, tmp_path):
     "The checkpoint before stays valid, and the message says so."
-    disk = tmp_path/'disk'
-    disk.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=40m', 'none', disk], capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
-    try: # a checkpoint is about 24 MB with the average, and a second one does not fit
+    with small_disk(tmp_path/'disk', '40m') as disk: # a checkpoint is about 24 MB with the average, and a second one does not fit
         done = train('--config', config, '--out', disk/'run', check=False)
         assert done.returncode == 1
         line = done.stdout.strip().splitlines()[-1]
@@ -181,7 +177,6 @@ def test_a_full_disk(config, tmp_path):
         assert kept == ['step_0000002.json', 'step_0000002.safetensors']
         assert json.loads((disk/'run'/'checkpoints'/'step_0000002.json').read_text())['step'] == 2
         load_file(disk/'run'/'checkpoints'/'step_0000002.safetensors')
-    finally: subprocess.run(['umount', disk], check=True)
 
 
 @pytest.mark.parametrize('args, message', [
