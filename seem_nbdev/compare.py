@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import count, takewhile
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -182,12 +183,15 @@ def control_masks(masks:Mapping)->dict: # prior -> as `masks`: clip name -> (t,6
 # %% ../nbs/23_compare.ipynb #f885af6c
 _CODE = 'basicvsr edvr seem layers evaluate metrics torch_metrics degradation'.split()
 
+@cache
+def _code()->list:
+    "Checksums of the modules that make a score."
+    return [sha256(Path(seem_nbdev.evaluate.__file__).with_name(f'{name}.py')) for name in _CODE]
+
 def _cached(key, clip, masks, compute)->tuple: # rows and middle frame of one clip
     "What `compute` gives; from the cache where the same was computed with the same code before."
-    package = Path(seem_nbdev.evaluate.__file__).parent
-    code = [sha256(package/f'{name}.py') for name in _CODE]
     digests = [frames_digest(clip.lq), frames_digest(clip.gt), _digest(masks)]
-    asked = json.dumps([*key, clip.name, *digests, torch.__version__, *code])
+    asked = json.dumps([*key, clip.name, *digests, torch.__version__, *_code()])
     path = cache_dir()/'scores'/hashlib.sha256(asked.encode()).hexdigest()[:32]
     if path.with_suffix('.csv').is_file(): # it is written last
         return load_rows(path.with_suffix('.csv')), np.load(path.with_suffix('.npy'))
@@ -199,15 +203,16 @@ def _cached(key, clip, masks, compute)->tuple: # rows and middle frame of one cl
 def _digest(masks)->str:
     return '' if masks is None else hashlib.sha256(np.packbits(masks[:]).tobytes()).hexdigest()
 
-def _scored(method, clips, key, masks, desc, protocol, **about):
+def _scored(make, clips, key, masks, desc, protocol, **about): # make() -> the method
     "`evaluate`, each clip once for all tables; without a `key` always anew."
+    make = cache(make) # a network is warmed up once, and only if it has to work
     if not key or this_process()[1] > 1:
-        return evaluate(method, clips, desc=desc, protocol=protocol, **about)
+        return evaluate(make(), clips, desc=desc, protocol=protocol, **about)
     found, middle = [], {}
     for clip in (bar := tqdm(clips, desc, unit='clip')):
         clip = load_clip(clip)
         bar.set_postfix_str(clip.name)
-        one = lambda: evaluate(method, [clip], protocol=protocol, progress=False, **about)
+        one = lambda: evaluate(make(), [clip], protocol=protocol, progress=False, **about)
         given = None if masks is None else masks[clip.name]
         rows, middle[clip.name] = _cached(key, clip, given, one)
         found.append(rows.assign(**about))
@@ -250,15 +255,16 @@ def compare(
     protocol = protocol_of(profile.dataset, profile.channel)
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
     about, first = context | dict(model='Bicubic', device='cpu'), load_clip(clips[0])
-    rows, frames = evaluate(bicubic(protocol), clips, desc='Bicubic', protocol=protocol, **about)
-    rows, frames = [rows], {'Bicubic': frames}
+    make, key = lambda: bicubic(protocol), ('bicubic', asdict(protocol))
+    found, frames = _scored(make, clips, key, None, 'Bicubic', protocol, **about)
+    rows, frames = [found], {'Bicubic': frames}
     for variant, (model, checkpoint) in networks.items():
         about = context | _about(variant, model, checkpoint, profile, seed)
         for seem, prior, given in _runs(variant, about['prior'], masks, others or {}):
             about |= dict(seem=seem, prior=prior)
-            name, method = _name(variant, seem), _method(model, given, first, protocol)
+            make, name = partial(_method, model, given, first, protocol), _name(variant, seem)
             key = checkpoint and (checkpoint, asdict(protocol), about['device'])
-            found, frames[name] = _scored(method, clips, key, given, name, protocol, **about)
+            found, frames[name] = _scored(make, clips, key, given, name, protocol, **about)
             size = dict(parameters=sum(p.numel() for p in model.parameters()))
             rows += [found, make_rows(size, channel=protocol.channel, **about)]
     return pd.concat(rows, ignore_index=True), frames

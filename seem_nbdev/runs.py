@@ -19,7 +19,7 @@ from .train import Training, train_loop
 
 # %% auto #0
 __all__ = ['random_states', 'set_random_states', 'save_checkpoint', 'saved_checkpoints', 'load_checkpoint', 'go_on', 'open_run',
-           'begin_run', 'Log', 'stop_signals', 'agreed', 'Recorder', 'write_weights', 'add_line', 'run_training']
+           'begin_run', 'Log', 'stop_signals', 'agreed', 'Recorder', 'run_training']
 
 # %% ../nbs/26_runs.ipynb #b2a1f8ef
 def random_states()->dict: # of this process, as JSON takes it
@@ -258,11 +258,11 @@ class Recorder:
         c, last = run.config, run.step == run.config.steps
         due = lambda every: last or run.step % every == 0
         score = self.score(run) if self.validate and due(c.validate_every) else None
-        if due(c.log_every) or score is not None: self.add_line(run, score)
+        if due(c.log_every) or score is not None: _add_line(self, run, score)
         self.stopped = not last and agreed(run, self.asked())
         if due(c.save_every) or self.stopped:
             save_checkpoint(run, self.folder/'checkpoints', c.keep, best=self.best)
-            self.weights(run, 'last')
+            _write_weights(self, run, 'last')
         return self.stopped
 
     def score(self, run):
@@ -272,7 +272,7 @@ class Recorder:
         if self.log: self.log.add_images(images, run.step)
         if score > self.best:
             self.best = score
-            self.weights(run, 'best', psnr=score)
+            _write_weights(self, run, 'best', psnr=score)
         return score
 
 # %% ../nbs/26_runs.ipynb #e5798b24
@@ -283,29 +283,28 @@ def _weights(run):
     return {k: v for k, v in state.items() if k.startswith('seem.')}
 
 # %% ../nbs/26_runs.ipynb #755883e0
-def write_weights(self, run, name, **more): # 'last' or 'best'
+def _write_weights(recorder, run, name, **more): # 'last' or 'best'
     "Weights to use, float32."
     if not run.accelerator.is_main_process: return
-    save(_weights(run), self.folder/f'{name}.safetensors', torch.float32, step=run.step,
-         **self.metadata, **more)
+    save(_weights(run), recorder.folder/f'{name}.safetensors', torch.float32, step=run.step,
+         **recorder.metadata, **more)
 
 # %% ../nbs/26_runs.ipynb #10214039
-def add_line(self, run, score):
+def _add_line(recorder, run, score):
     "A line of the log: means since the last one."
-    new, c = run.losses[self.seen:], run.config
+    new, c = run.losses[recorder.seen:], run.config
     acc = run.accelerator
     loss = acc.reduce(torch.tensor(new).mean().to(acc.device), 'mean').item()
     if c.reduction == 'sum': loss *= acc.num_processes
-    self.seen = len(run.losses)
-    if not self.log: return
-    seconds = time.perf_counter() - self.since
+    recorder.seen = len(run.losses)
+    if not recorder.log: return
+    seconds = time.perf_counter() - recorder.since
     frames = len(run.losses)*c.batch_size*c.num_frames*(1 + c.mirror)
-    self.log.add(step=run.step, loss=loss, lr=run.optimiser.param_groups[0]['lr'],
-                 seconds=round(self.before + seconds, 1), skipped=run.skipped,
-                 frames_per_second=round(frames/seconds, 2), waiting=round(run.waited/seconds, 4),
-                 psnr='' if score is None else round(score, 4))
-
-Recorder.weights, Recorder.add_line = write_weights, add_line
+    recorder.log.add(step=run.step, loss=loss, lr=run.optimiser.param_groups[0]['lr'],
+                     seconds=round(recorder.before + seconds, 1), skipped=run.skipped,
+                     frames_per_second=round(frames/seconds, 2),
+                     waiting=round(run.waited/seconds, 4),
+                     psnr='' if score is None else round(score, 4))
 
 # %% ../nbs/26_runs.ipynb #a1d857f8
 def run_training(
