@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_core.ipynb #b9df25d7
 from __future__ import annotations
-import ast, importlib.util, os, platform, random, re, tempfile
+import ast, atexit, importlib.util, os, platform, random, re, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -200,12 +200,16 @@ def in_order(
     return [by_number[n] for n in sorted(by_number)]
 
 # %% ../nbs/00_core.ipynb #d0378aba
+def _leave_processes(): # where threads of the group are still running, the end of a process aborts
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+
 def this_process()->tuple: # (rank, count): which process this is, of how many
     "Join the processes that `accelerate launch` started, and take this one's GPU."
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return 0, 1
     check({'RANK', 'MASTER_ADDR'} <= {*os.environ}, "WORLD_SIZE is set, but not RANK and "
           "MASTER_ADDR; start with `accelerate launch` or `torchrun`, or unset it")
     from accelerate import PartialState
+    if not torch.distributed.is_initialized(): atexit.register(_leave_processes)
     state = PartialState(cpu=not torch.cuda.is_available(),
                          timeout=timedelta(days=30)) # shares may take very different times
     return state.process_index, state.num_processes

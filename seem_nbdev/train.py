@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from .config import TrainConfig
-from .core import check, get_device
+from .core import check, get_device, this_process
 from .flow import endpoint_loss
 
 # %% auto #0
@@ -155,6 +155,7 @@ def make_accelerator(
     from accelerate.state import AcceleratorState
     check(config.precision != 'fp16' or get_device(device).type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
+    this_process()
     if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
     unused = DistributedDataParallelKwargs(find_unused_parameters=config.num_frames == 1,
                                            broadcast_buffers=False, gradient_as_bucket_view=True)
