@@ -194,17 +194,24 @@ def checkpoint_list(
     rows = [{k: r[k][:8] if k == 'sha256' else r[k] for k in columns} for r in rows]
     return tabulate(rows, columns, **plain)
 
+# %% ../nbs/16_cli.ipynb #f5c1a0be
+def _fetch(name)->bool: # whether it came
+    "Fetch a checkpoint and say where it is, or why it did not come."
+    licence = CHECKPOINTS[name].licence
+    if 'non-commercial' in licence: print(f"seem: {name}: licence {licence}", file=sys.stderr)
+    try: print(f"{name}: {fetch(name)} ({about(name)['size']}, licence {licence})")
+    except SeemError as e:
+        print(f"seem: {e}", file=sys.stderr)
+        return False
+    return True
+
 # %% ../nbs/16_cli.ipynb #e06c8269
 def fetch_weights(args):
-    "Run `seem fetch`."
+    "Run `seem fetch`; a checkpoint that fails stops no other."
     for name in args.names: one_of(name, CHECKPOINTS, 'checkpoint')
     check(args.list or args.names, "which checkpoints? seem fetch --list shows them")
     if args.list: return print(checkpoint_list(args.names))
-    for name in args.names:
-        limited = 'non-commercial' in CHECKPOINTS[name].licence
-        if limited: print(f"seem: {name}: licence {CHECKPOINTS[name].licence}", file=sys.stderr)
-        path = fetch(name)
-        print(f"{name}: {path} ({about(name)['size']}, licence {CHECKPOINTS[name].licence})")
+    return int(not all([_fetch(name) for name in args.names]))
 
 # %% ../nbs/16_cli.ipynb #97000659
 def build_parser()->Parser:

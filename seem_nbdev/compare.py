@@ -16,7 +16,7 @@ import seem_nbdev.evaluate
 from .checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints, sha256
 from .core import (
     Profile, atomic_path, cache_dir, check, data_dir, get_device, one_of, this_process)
-from .data import missing_data
+from .data import home_of, missing_data
 from .datasets import LAYOUTS, MOTIONS
 from .evaluate import (
     ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
@@ -117,7 +117,7 @@ def table_profile(
 # %% ../nbs/23_compare.ipynb #fb55f64d
 def _missing_vimeo():
     "What Table 3 lacks of Vimeo-90K and of its split by motion."
-    home, origin = (data_dir() or Path('$SEEM_DATA'))/'Vimeo-90K', LAYOUTS['Vimeo-90K'].origin
+    home, origin = home_of('Vimeo-90K'), LAYOUTS['Vimeo-90K'].origin
     lists = {f'*{m}*.txt': f"the split's list of {m} sequences, such as BasicSR's "
              f"basicsr/data/meta_info/meta_info_Vimeo90K_test_{m}_GT.txt" for m in MOTIONS}
     wanted = dict.fromkeys(('sequences', 'sep_testlist.txt'), f'Vimeo-90K, from {origin}') | lists
@@ -188,17 +188,19 @@ def _code()->list:
     "Checksums of the modules that make a score."
     return [sha256(Path(seem_nbdev.evaluate.__file__).with_name(f'{name}.py')) for name in _CODE]
 
-def _cached(key, clip, masks, compute)->tuple: # rows and middle frame of one clip
+def _cached(key, clip, masks, compute, keep)->tuple: # rows; if `keep`, also {name: middle frame}
     "What `compute` gives; from the cache where the same was computed with the same code before."
     digests = [frames_digest(clip.lq), frames_digest(clip.gt), _digest(masks)]
     asked = json.dumps([*key, clip.name, *digests, torch.__version__, *_code()])
     path = cache_dir()/'scores'/hashlib.sha256(asked.encode()).hexdigest()[:32]
-    if path.with_suffix('.csv').is_file(): # it is written last
-        return load_rows(path.with_suffix('.csv')), np.load(path.with_suffix('.npy'))
-    rows, frames = compute()
-    with atomic_path(path.with_suffix('.npy')) as part: np.save(part, frames[clip.name])
-    save_rows(rows, path.with_suffix('.csv'))
-    return rows, frames[clip.name]
+    rows, picture = path.with_suffix('.csv'), path.with_suffix('.npy')
+    if rows.is_file() and (picture.is_file() or not keep):
+        return load_rows(rows), {clip.name: np.load(picture)} if keep else {}
+    found, middle = compute()
+    if keep:
+        with atomic_path(picture) as part: np.save(part, middle[clip.name])
+    save_rows(found, rows)
+    return found, middle
 
 def _digest(masks)->str:
     return '' if masks is None else hashlib.sha256(np.packbits(masks[:]).tobytes()).hexdigest()
@@ -208,15 +210,17 @@ def _scored(make, clips, key, masks, desc, protocol, **about): # make() -> the m
     make = cache(make) # a network is warmed up once, and only if it has to work
     if not key or this_process()[1] > 1:
         return evaluate(make(), clips, desc=desc, protocol=protocol, **about)
-    found, middle = [], {}
-    for clip in (bar := tqdm(clips, desc, unit='clip')):
-        clip = load_clip(clip)
+    found, pictures = [], {}
+    for i, clip in enumerate(bar := tqdm(clips, desc, unit='clip')):
+        clip, keep = load_clip(clip), i == 0 # Vimeo-90K's frames would fill 2.7 GB a network
         bar.set_postfix_str(clip.name)
-        one = lambda: evaluate(make(), [clip], protocol=protocol, progress=False, **about)
+        one = lambda: evaluate(make(), [clip], protocol=protocol, keep=keep, progress=False,
+                               **about)
         given = None if masks is None else masks[clip.name]
-        rows, middle[clip.name] = _cached(key, clip, given, one)
+        rows, middle = _cached(key, clip, given, one, keep)
         found.append(rows.assign(**about))
-    return pd.concat(found, ignore_index=True), middle
+        pictures |= middle
+    return pd.concat(found, ignore_index=True), pictures
 
 # %% ../nbs/23_compare.ipynb #477a32ef
 def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
@@ -250,7 +254,7 @@ def compare(
     others:dict|None=None, # controls, prior -> masks: the networks with SEEM once more with these
     seed:int=0,        # of a training inside the run (weights 'train'), where variants have seed 0
     **context,         # of `results.make_rows`: table, ...
-)->tuple:              # rows, {name of the method: {clip: middle frame}}
+)->tuple:              # rows, {name of the method: {first clip: its middle frame}}
     "Score bicubic interpolation and every network."
     protocol = protocol_of(profile.dataset, profile.channel)
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')

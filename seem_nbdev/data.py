@@ -19,9 +19,9 @@ from .degradation import (
 from .masks import check_frames, check_masks
 
 # %% auto #0
-__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'BENCHMARKS', 'DATASETS', 'Clip', 'degraded', 'read_image', 'frame_files',
+__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'HOMES', 'BENCHMARKS', 'DATASETS', 'Clip', 'degraded', 'read_image', 'frame_files',
            'read_frames', 'read_video', 'Source', 'find_sources', 'Segment', 'embedded_dir', 'embedded_clips',
-           'Benchmark', 'missing_data', 'vid4', 'reds4', 'davis', 'get_clips', 'augment', 'CropDataset']
+           'Benchmark', 'missing_data', 'home_of', 'vid4', 'reds4', 'davis', 'get_clips', 'augment', 'CropDataset']
 
 # %% ../nbs/09_data.ipynb #9b63f985
 @dataclass(frozen=True, eq=False)
@@ -254,21 +254,23 @@ def _embedded(name, num_frames):
 # %% ../nbs/09_data.ipynb #201b13cf
 @dataclass(frozen=True)
 class Benchmark:
-    "Where a data set's folders are, relative to `$SEEM_DATA`."
-    home:str             # folder below `$SEEM_DATA`
-    gt:str               # folder of the ground-truth clips below `home`
+    "Where a data set's clips are in its folder."
+    gt:str               # folder of the ground-truth clips
     lq:str|None          # the same for low resolution; None: made by our degradation
     clips:tuple[str,...] # folder names; empty: all that are there
     origin:str           # where to get it
 
 # %% ../nbs/09_data.ipynb #69f72537
+HOMES = MappingProxyType({ # data set: its folder below `$SEEM_DATA`
+    'Vid4': 'Vid4', 'REDS': 'REDS', 'REDS4': 'REDS', 'DAVIS': 'DAVIS',
+    'Vimeo-90K': 'vimeo_septuplet'})
 BENCHMARKS = MappingProxyType({
-    'Vid4': Benchmark('Vid4', 'GT', None, ('calendar', 'city', 'foliage', 'walk'),
+    'Vid4': Benchmark('GT', None, ('calendar', 'city', 'foliage', 'walk'),
         "the link in BasicSR's docs/DatasetPreparation.md"),
-    'REDS4': Benchmark('REDS', 'train/train_sharp', 'train/train_sharp_bicubic/X4',
+    'REDS4': Benchmark('train/train_sharp', 'train/train_sharp_bicubic/X4',
         ('000', '011', '015', '020'),
         "train_sharp(_bicubic).zip of https://seungjunnah.github.io/Datasets/reds"),
-    'DAVIS': Benchmark('DAVIS', 'JPEGImages/480p', None, (),
+    'DAVIS': Benchmark('JPEGImages/480p', None, (),
         "DAVIS-2017-trainval-480p.zip of https://davischallenge.org"),
 })
 
@@ -280,20 +282,24 @@ def missing_data(
     "What a data set lacks on this machine."
     if one_of(dataset, DATASETS, 'dataset') == 'embedded':
         return [] if embedded_dir() else ["the embedded clips: pip install 'seem_nbdev[demo]'"]
-    b, home = BENCHMARKS[dataset], _home(dataset, root)
+    b, home = BENCHMARKS[dataset], home_of(dataset, root)
     folders = [home/sub/clip for sub in (b.gt, b.lq) if sub for clip in (b.clips or ('',))]
     note = "" if root or data_dir() else "; set SEEM_DATA to the folder that holds it"
     return [f"{p}: {dataset}, from {b.origin}{note}" for p in folders if not p.is_dir()]
 
-def _home(dataset, root):
-    return Path(root) if root else (data_dir() or Path('$SEEM_DATA'))/BENCHMARKS[dataset].home
+def home_of(
+    dataset,   # a name in `HOMES`
+    root=None, # its folder, if it is elsewhere
+)->Path:
+    "The folder of a data set."
+    return Path(root or (data_dir() or Path('$SEEM_DATA'))/HOMES[dataset])
 
 # %% ../nbs/09_data.ipynb #cac4ce6a
 def _benchmark(dataset, root, num_frames, clips=None):
     "Yield name, gt, lq (or None) and source of each clip, after naming everything that is missing."
     missing = missing_data(dataset, root)
     check(not missing, "\n- ".join([f"{dataset} lacks {len(missing)} folders:", *missing]))
-    b, home = BENCHMARKS[dataset], _home(dataset, root)
+    b, home = BENCHMARKS[dataset], home_of(dataset, root)
     names = sorted(p.name for p in (home/b.gt).iterdir() if p.is_dir())
     chosen = [one_of(name, names, f'{dataset} clip') for name in clips or b.clips or names]
     for name in tqdm(chosen, f'reading {dataset}', unit='clip', leave=False, delay=2):

@@ -7,33 +7,29 @@ from __future__ import annotations
 import argparse, json, re
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 import pandas as pd, torch
 from tabulate import tabulate
 from torch import nn
 from .checkpoints import (
     CHECKPOINTS, checksum, load, load_state, read_state, reference_names, sha256)
 from .core import check, data_dir, get_device, one_of, this_process
-from .data import BENCHMARKS, find_sources
+from .data import HOMES, find_sources, home_of
 from .datasets import MOTIONS, motion_groups, records
 from .evaluate import (
     ARCHITECTURES, FLOW, PROTOCOLS, TEMPORAL, Protocol, bicubic, build_model, device_name, evaluate,
     make_scorer, protocol_of, restore)
 from .masks import make_prior
 from .metrics import paired_interval
+from .motion import group_means, motion_lists
 from .results import (
-    AVERAGE, AVERAGE_FRAMES, METRICS, USER, check_rows_path, clip_means, difference_rows,
+    AVERAGE, AVERAGE_FRAMES, METRICS, USER, check_rows_path, difference_rows,
     difference_table, format_table, pivot, save_rows, with_average)
 from .seem import SEEMConfig
 from .store import cached_masks
 
 # %% auto #0
-__all__ = ['HOMES', 'PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first',
+__all__ = ['PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first',
            'prior_for', 'run_network', 'add_evaluate', 'run_evaluate']
-
-# %% ../nbs/29_evaluate_tools.ipynb #44649f73
-HOMES = MappingProxyType({ # data set: its folder below `$SEEM_DATA`
-    'Vimeo-90K': 'vimeo_septuplet', **{name: BENCHMARKS[name].home for name in ('REDS4', 'Vid4')}})
 
 # %% ../nbs/29_evaluate_tools.ipynb #bc06ffa3
 def find_clips(
@@ -48,8 +44,7 @@ def find_clips(
     one_of(dataset, PROTOCOLS, 'data set')
     check(root or data_dir(), f"where is {dataset}? give its folder, or set SEEM_DATA to the "
                               f"folder that holds {HOMES[dataset]}/")
-    root = root or data_dir()/HOMES[dataset]
-    return records(dataset, root, 'test'), protocol_of(dataset, channel)
+    return records(dataset, home_of(dataset, root), 'test'), protocol_of(dataset, channel)
 
 # %% ../nbs/29_evaluate_tools.ipynb #43fefffc
 def _seem_of(state, d):
@@ -148,15 +143,11 @@ def motion_table(
     rows:pd.DataFrame, # frame rows
     root,              # folder of the data set; the lists of its motion are looked for there
     keys:list,         # of all clips
-)->pd.DataFrame|None:  # index motion, columns (model, metric); None: no lists, or not all clips
-    "Means over the clips of each group of motion."
-    lists = [p for p in Path(root).glob('*.txt') if any(m in p.name.lower() for m in MOTIONS)]
-    rows = clip_means(rows)
+)->pd.DataFrame|None:  # index clip, columns (model, metric); None: no lists, or not all clips
+    "Means over the clips of each group of motion, and over all."
+    lists = motion_lists(root)
     if len(lists) != len(MOTIONS) or {*keys} - {*rows['clip']}: return None
-    where = {k: m for m, names in motion_groups(lists, keys).items() for k in names}
-    rows = rows.assign(motion=rows['clip'].map(where))
-    order = [m for m in (*MOTIONS, 'other') if m in set(rows.motion)]
-    return rows.pivot_table('value', 'motion', ['model', 'metric'], sort=False).reindex(order)
+    return pivot(group_means(rows, motion_groups(lists, keys)), ['clip'], ['model', 'metric'])
 
 # %% ../nbs/29_evaluate_tools.ipynb #36049589
 def against_first(

@@ -6,10 +6,11 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 import numpy as np, pandas as pd
 from .compare import ClipMaskMap, differences
-from .core import Profile, check, data_dir
-from .data import Clip, get_clips
+from .core import Profile, check
+from .data import Clip, get_clips, home_of
 from .datasets import MOTIONS, Record, motion_groups, records
 from .evaluate import clip_masks, load_clip, load_flow
 from .masks import make_prior
@@ -18,7 +19,7 @@ from .store import cached_masks
 from .temporal import estimate_flow
 
 # %% auto #0
-__all__ = ['FRAMES', 'septuplets', 'motion', 'thirds', 'motion_clips', 'motion_masks', 'grouped', 'group_means',
+__all__ = ['FRAMES', 'septuplets', 'motion', 'thirds', 'motion_lists', 'motion_clips', 'motion_masks', 'grouped', 'group_means',
            'group_differences']
 
 # %% ../nbs/28_motion.ipynb #b7608108
@@ -63,16 +64,19 @@ def thirds(
 # %% ../nbs/28_motion.ipynb #23e38085
 FRAMES = dict(smoke=7, demo=20) # of an embedded clip; Vid4 is taken whole
 
+def motion_lists(root)->list: # of `motion_groups`; some may not be there
+    "The files that say which septuplets of Vimeo-90K are fast, medium and slow."
+    return [path for m in MOTIONS for path in sorted(Path(root).glob(f'*{m}*.txt'))]
+
 def motion_clips(
     profile:Profile, # of `compare.table_profile('3', ...)`
     device=None,     # of the optical flow; None: a GPU if there is one
 )->tuple:            # clips, groups, {name: motion} (empty at `paper`, where lists say it)
     "The septuplets of a profile, split by motion."
     if profile.dataset == 'Vimeo-90K':
-        home = data_dir()/'Vimeo-90K'
+        home = home_of('Vimeo-90K')
         clips = records('Vimeo-90K', home, 'test')
-        lists = [path for m in MOTIONS for path in home.glob(f'*{m}*.txt')]
-        return clips, motion_groups(lists, [c.key for c in clips]), {}
+        return clips, motion_groups(motion_lists(home), [c.key for c in clips]), {}
     dataset = profile.dataset.removesuffix(' septuplets')
     clips = get_clips(dataset, FRAMES.get(profile.name))
     clips = septuplets(clips[-3:] if profile.name == 'smoke' else clips) # there the small ones

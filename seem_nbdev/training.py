@@ -15,7 +15,8 @@ from .compare import VARIANTS, load_variants
 from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
 from .core import Profile, check, data_dir, results_dir, seed_everything, this_process
-from .data import CropDataset, davis, degraded, embedded_clips, find_sources, get_clips
+from .data import (
+    CropDataset, davis, degraded, embedded_clips, find_sources, get_clips, home_of)
 from .datasets import DiskDataset, records
 from .edvr import inflate_frames
 from .evaluate import (
@@ -82,13 +83,13 @@ def training_clips(
     if not on_disk: return [clip for name in config.data for clip in _in_memory(name)]
     check(len(config.data) == 1, f"data is {config.data}; {on_disk[0]} cannot be mixed with others")
     check(data_dir(), f"{on_disk[0]} is looked for below $SEEM_DATA, which is not set")
-    return records(on_disk[0], data_dir()/on_disk[0], 'train')
+    return records(on_disk[0], home_of(on_disk[0]), 'train')
 
 # %% ../nbs/27_training.ipynb #458aac20
 def _make_masks_command(config, store):
     "What to type for the masks that are missing."
     dataset = [f'--dataset {name}' for name in config.data if name in ON_DISK]
-    where = str(data_dir()/config.data[0]) if dataset else config.data[0]
+    where = str(home_of(config.data[0])) if dataset else config.data[0]
     return ' '.join(['seem masks', where, store, '--prior', config.prior, *dataset])
 
 # %% ../nbs/27_training.ipynb #719f3f68

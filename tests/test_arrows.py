@@ -22,6 +22,7 @@ basicvsr <- evaluate
 results <- evaluate evaluate_tools compare plots motion training
 evaluate <- evaluate_tools compare motion training
 compare <- motion training
+motion <- evaluate_tools
 config <- train runs training
 flow <- train training
 train <- runs training
