@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile, one_of,
@@ -17,7 +17,8 @@ from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile,
 
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'Checkpoint', 'missing_checkpoints', 'sha256', 'checksum', 'verified',
-           'read_state', 'reference_names', 'MisfitError', 'load_state', 'checkpoint_state', 'load', 'save']
+           'read_state', 'reference_names', 'MisfitError', 'load_state', 'read_metadata', 'checkpoint_state', 'load',
+           'save']
 
 # %% ../nbs/10_checkpoints.ipynb #263e8ff6
 def weights_dirs()->list: # those that exist, the user's own first
@@ -303,6 +304,17 @@ def load_state(
     return model
 
 # %% ../nbs/10_checkpoints.ipynb #c9852925
+def read_metadata(
+    path, # of `save`
+)->dict:  # {} where the file has none, as one of another format
+    "What a file of weights says about itself."
+    if Path(path).suffix != '.safetensors': return {}
+    with safe_open(path, 'pt') as f: return {k: _json(v) for k, v in (f.metadata() or {}).items()}
+
+def _json(text):
+    try: return json.loads(text)
+    except ValueError: return text
+
 def checkpoint_state(
     name:str, # in `CHECKPOINTS`
 )->dict:      # parameter name of the reference -> tensor

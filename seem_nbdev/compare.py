@@ -11,6 +11,7 @@ from functools import cache, partial
 from itertools import count, takewhile
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+from scipy.stats import t
 from tqdm import tqdm
 import seem_nbdev.evaluate
 from .checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints, sha256
@@ -18,8 +19,9 @@ from .core import (
     Profile, atomic_path, cache_dir, check, data_dir, get_device, one_of, this_process)
 from .data import home_of, missing_data
 from .datasets import LAYOUTS, MOTIONS
-from .evaluate import (
-    ARCHITECTURES, bicubic, build_model, device_name, evaluate, load_clip, protocol_of, restore)
+from seem_nbdev.evaluate import (
+    ARCHITECTURES, Protocol, bicubic, build_model, device_name, evaluate, load_clip, protocol_of,
+    restore)
 from .masks import shuffle_masks
 from .results import (
     METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, load_rows, make_rows,
@@ -29,8 +31,9 @@ from .store import frames_digest
 
 # %% auto #0
 __all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
-           'check_ready', 'load_variants', 'ClipMaskMap', 'control_masks', 'compare', 'over_seeds', 'seed_table',
-           'mean_over_seeds', 'seed_differences', 'differences', 'seed_difference_table']
+           'check_ready', 'load_variants', 'ClipMaskMap', 'control_masks', 'scored', 'compare', 'over_seeds',
+           'seed_table', 'mean_over_seeds', 'seed_differences', 'seed_intervals', 'differences',
+           'seed_difference_table']
 
 # %% ../nbs/23_compare.ipynb #8863cea0
 SEEM_KINDS = dict(none='', control='_control', full='_seem', **{'seem-only': '_seem_only'})
@@ -205,28 +208,36 @@ def _cached(key, clip, masks, compute, keep)->tuple: # rows; if `keep`, also {na
 def _digest(masks)->str:
     return '' if masks is None else hashlib.sha256(np.packbits(masks[:]).tobytes()).hexdigest()
 
-def _scored(make, clips, key, masks, desc, protocol, **about): # make() -> the method
-    "`evaluate`, each clip once for all tables; without a `key` always anew."
-    make = cache(make) # a network is warmed up once, and only if it has to work
+# %% ../nbs/23_compare.ipynb #5c04ed01
+def scored(
+    make,          # () -> the method of `evaluate`; called once, and only if it has to work
+    clips,         # what `evaluate.load_clip` takes
+    protocol:Protocol,
+    key:tuple,     # what the rows depend on besides clip, masks and code; (): they are not kept
+    desc:str='',   # shown on the progress bar
+    num_frames=None, score=None, masks=None, # as of `evaluate`
+    **context,     # of `results.make_rows`
+)->tuple:          # rows, {first clip: middle frame of the result}
+    "`evaluate`, each clip once: its rows are kept in `$SEEM_CACHE/scores` and taken from there."
+    make, how = cache(make), dict(score=score, **context)
     if not key or this_process()[1] > 1:
-        return evaluate(make(), clips, desc=desc, protocol=protocol, **about)
+        return evaluate(make(), clips, protocol, desc, num_frames=num_frames, masks=masks, **how)
     found, pictures = [], {}
     for i, clip in enumerate(bar := tqdm(clips, desc, unit='clip')):
-        clip, keep = load_clip(clip), i == 0 # Vimeo-90K's frames would fill 2.7 GB a network
+        clip, keep = load_clip(clip, num_frames), i == 0 # Vimeo-90K's would fill 2.7 GB a network
         bar.set_postfix_str(clip.name)
-        one = lambda: evaluate(make(), [clip], protocol=protocol, keep=keep, progress=False,
-                               **about)
-        given = None if masks is None else masks[clip.name]
+        given = masks and masks(clip)
+        one = lambda: evaluate(make(), [clip], protocol, keep=keep, progress=False,
+                               masks=masks and (lambda _: given), **how)
         rows, middle = _cached(key, clip, given, one, keep)
-        found.append(rows.assign(**about))
+        found.append(rows.assign(**context))
         pictures |= middle
     return pd.concat(found, ignore_index=True), pictures
 
 # %% ../nbs/23_compare.ipynb #477a32ef
-def _method(model, masks, clip, protocol): # clip -> frames; one frame warms the network up
-    of = lambda clip, stop=None: None if masks is None else masks[clip.name][:stop]
-    restore(model, clip.lq[:1], of(clip, 1))
-    return lambda clip: restore(model, clip.lq, of(clip), protocol)
+def _method(model, masks, clip, protocol): # clip, masks -> frames; one frame warms it up
+    restore(model, clip.lq[:1], masks and masks(clip)[:1])
+    return lambda clip, given=None: restore(model, clip.lq, given, protocol)
 
 def _about(variant, model, checkpoint, profile, seed):
     "The columns of its rows that say which network was measured."
@@ -260,15 +271,16 @@ def compare(
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
     about, first = context | dict(model='Bicubic', device='cpu'), load_clip(clips[0])
     make, key = lambda: bicubic(protocol), ('bicubic', asdict(protocol))
-    found, frames = _scored(make, clips, key, None, 'Bicubic', protocol, **about)
+    found, frames = scored(make, clips, protocol, key, 'Bicubic', **about)
     rows, frames = [found], {'Bicubic': frames}
     for variant, (model, checkpoint) in networks.items():
         about = context | _about(variant, model, checkpoint, profile, seed)
         for seem, prior, given in _runs(variant, about['prior'], masks, others or {}):
             about |= dict(seem=seem, prior=prior)
-            make, name = partial(_method, model, given, first, protocol), _name(variant, seem)
+            its = None if given is None else lambda clip: given[clip.name]
+            make, name = partial(_method, model, its, first, protocol), _name(variant, seem)
             key = checkpoint and (checkpoint, asdict(protocol), about['device'])
-            found, frames[name] = _scored(make, clips, key, given, name, protocol, **about)
+            found, frames[name] = scored(make, clips, protocol, key, name, masks=its, **about)
             size = dict(parameters=sum(p.numel() for p in model.parameters()))
             rows += [found, make_rows(size, channel=protocol.channel, **about)]
     return pd.concat(rows, ignore_index=True), frames
@@ -339,6 +351,15 @@ def seed_differences(
     found = pd.concat([mean, each], ignore_index=True)
     return found.assign(seed=found.seed.astype('Int64'))
 
+# %% ../nbs/23_compare.ipynb #5c04ed02
+def seed_intervals(
+    diffs:pd.DataFrame, # what `seed_differences` gives, of one or several pairs
+)->pd.DataFrame:        # the means over seeds, with low and high over seeds; NaN for one seed
+    "The 95 % t-interval in which the mean over any number of trainings should lie."
+    means = diffs[diffs.seed.isna()]
+    off = t.ppf(.975, means.n_seeds - 1)*means.deviation/np.sqrt(means.n_seeds)
+    return means.assign(low=means.value - off, high=means.value + off)
+
 # %% ../nbs/23_compare.ipynb #e0b5f0e7
 def differences(
     rows:pd.DataFrame,           # tidy frame rows
@@ -357,13 +378,14 @@ def differences(
 def seed_difference_table(
     diffs:pd.DataFrame, # what `seed_differences` gives, of one or several pairs
 )->pd.DataFrame: # text; index 'A minus B (n = seeds)', columns (clip, ΔPSNR|ΔSSIM)
-    "Means over seeds as 'mean ± deviation'; of one seed there is no deviation."
+    "Means over seeds as 'mean ± deviation [95 % interval over seeds]'; of one seed the mean."
     one_profile(diffs)
     def text(r):
         heading = 'Δ' + METRICS[r.metric].label
-        mean, off = cell_text(r.value, heading), cell_text(r.deviation, heading[1:])
-        return mean if pd.isna(r.deviation) else f'{mean} ± {off}'
+        mean, low, high = (cell_text(v, heading) for v in (r.value, r.low, r.high))
+        if pd.isna(r.deviation): return mean
+        return f'{mean} ± {cell_text(r.deviation, heading[1:])} [{low}, {high}]'
     shown = [dict(difference=f'{r.a} minus {r.b} (n = {r.n_seeds})', clip=r.clip,
                   metric='Δ' + METRICS[r.metric].label, text=text(r))
-             for r in diffs[diffs.seed.isna()].itertuples()]
+             for r in seed_intervals(diffs).itertuples()]
     return spread(pd.DataFrame(shown), ['difference'], ['clip', 'metric'], 'text')

@@ -26,9 +26,9 @@ from .temporal import clip_flows, tof, warping_error
 from .torch_metrics import clip_lpips, frame_scores, load_lpips
 
 # %% auto #0
-__all__ = ['ARCHITECTURES', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'build_model', 'window_indices', 'Protocol',
-           'protocol_of', 'restore', 'clip_masks', 'load_clip', 'load_flow', 'Scorer', 'make_scorer', 'evaluate',
-           'bicubic', 'device_name']
+__all__ = ['ARCHITECTURES', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'SCORES', 'build_model', 'window_indices',
+           'Protocol', 'protocol_of', 'restore', 'clip_masks', 'load_clip', 'load_flow', 'Scorer', 'make_scorer',
+           'evaluate', 'bicubic', 'device_name']
 
 # %% ../nbs/12_evaluate.ipynb #87e80e3a
 ARCHITECTURES = dict(edvr=EDVR, basicvsr=BasicVSR)
@@ -119,8 +119,8 @@ def _windowed(model, lqs, masks, wanted, border):
         given = None if masks is None else masks[:, i].to(lqs.device)
         if not isinstance(model, EDVR): yield model(lqs[:, window], given)[0]; continue
         check_prior(given, lqs[:, i], model.config)
-        feats = {j: feats.get(j) or model.levels(model.level1(pad_to_multiple(lqs[:, j], 4)))
-                 for j in window}
+        level1 = lambda j: model.level1(pad_to_multiple(lqs[:, j], 4))
+        feats = {j: feats[j] if j in feats else model.levels(level1(j)) for j in {*window}}
         levels = zip(*(feats[j] for j in window))      # 3 times (1,d,h,w) of each frame
         yield model.fuse([torch.stack(level, 1) for level in levels], lqs[:, i], given)[0]
 
@@ -194,22 +194,26 @@ def load_flow(
 
 # %% ../nbs/12_evaluate.ipynb #4dbc7dcb
 TEMPORAL = ('warping_error', 'tof') # of a frame and the one before it
+SCORES = ('psnr', 'ssim', 'lpips', *TEMPORAL)
 
 @dataclass(frozen=True)
 class Scorer:
     "Scores of the frames of a clip; called with result and ground truth."
-    metrics:tuple=('psnr', 'ssim') # of these, 'lpips', and `TEMPORAL`
+    metrics:tuple=('psnr', 'ssim') # of `SCORES`; only these two are of a channel, others of RGB
     flow:nn.Module|None=None       # for `TEMPORAL`, of `load_flow`
     lpips:nn.Module|None=None      # of `torch_metrics.load_lpips`
     device:str|None=None           # of PSNR and SSIM; None: a GPU if there is one
 
     def __post_init__(self):
-        valid = ('psnr', 'ssim', 'lpips', *TEMPORAL)
-        check(self.metrics, f"no metrics; valid: {', '.join(valid)}")
-        for m in self.metrics: one_of(m, valid, 'metric')
+        check(self.metrics, f"no metrics; valid: {', '.join(SCORES)}")
+        for m in self.metrics: one_of(m, SCORES, 'metric')
+        check(self.flow or not {*TEMPORAL} & {*self.metrics} and
+              (self.lpips or 'lpips' not in self.metrics),
+              f"{', '.join(self.metrics)} need networks; take `make_scorer`")
 
     def __call__(self, sr, gt, channel='rgb', crop_border=0): # 2 x (t,h,w,3) uint8
-        # -> frame and metrics; the temporal ones are NaN for the first, and where nothing is seen
+        # -> frame and metrics; the temporal ones are NaN for the first frame, and for one that
+        # shows nothing of the frame before it
         wanted, how = self.metrics, dict(crop_border=crop_border)
         scores = pd.DataFrame(dict(frame=range(len(gt))))
         if {'psnr', 'ssim'} & {*wanted}:
@@ -232,9 +236,9 @@ def make_scorer(
     device=None,     # None: a GPU if there is one
 )->Scorer:
     "A `Scorer` with the networks that its metrics need; one that is missing is an error."
-    scorer = Scorer(tuple(metrics), device=device)
-    if {*TEMPORAL} & {*metrics}: scorer = replace(scorer, flow=load_flow(flow, device))
-    return replace(scorer, lpips=load_lpips(device=device)) if 'lpips' in metrics else scorer
+    for m in metrics: one_of(m, SCORES, 'metric')
+    return Scorer(tuple(metrics), load_flow(flow, device) if {*TEMPORAL} & {*metrics} else None,
+                  load_lpips(device=device) if 'lpips' in metrics else None, device)
 
 # %% ../nbs/12_evaluate.ipynb #1c880fc0
 def _gathered(found, count):
@@ -253,9 +257,8 @@ def _frame_rows(scores, about):
 def evaluate(
     method,            # clip -> (frames,4h,4w,3) uint8: the frames that the protocol scores
     clips,             # what `load_clip` takes, with ground truth
-    channel:str='rgb', # 'rgb' or 'y'; of no effect where there is a protocol
+    protocol:Protocol=Protocol(''), # all frames, in RGB
     desc:str='',       # shown on the progress bar
-    protocol:Protocol|None=None,  # None: all frames, on `channel`
     score=None,        # a `Scorer`; None: PSNR and SSIM
     num_frames=None,   # of each clip; None: all
     keep:bool=True,    # keep middle frames
@@ -264,8 +267,7 @@ def evaluate(
     **context,         # of `results.make_rows`: model, profile, dataset, degradation, ...
 )->tuple:              # frame rows, {clip name: middle frame of the result, of this process}
     "Restore every clip and score every frame."
-    protocol, score = protocol or Protocol('', channel), score or Scorer()
-    (rank, count), rows, middle = this_process(), {}, {}
+    (rank, count), score, rows, middle = this_process(), score or Scorer(), {}, {}
     mine = range(rank, len(clips), count)
     for i in (bar := tqdm(mine, desc, leave=True, unit='clip',
                          disable=rank > 0 or not progress)):

@@ -4,23 +4,25 @@
 
 # %% ../nbs/29_evaluate_tools.ipynb #67588d37
 from __future__ import annotations
-import argparse, json, re
-from dataclasses import dataclass
+import argparse, inspect, json, re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 import pandas as pd, torch
 from tabulate import tabulate
 from torch import nn
 from .checkpoints import (
-    CHECKPOINTS, checksum, load, load_state, read_state, reference_names, sha256)
+    CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, read_state,
+    reference_names, sha256)
+from .compare import scored
 from .core import check, data_dir, get_device, one_of, this_process
 from .data import HOMES, find_sources, home_of
 from .datasets import MOTIONS, motion_groups, records
 from .evaluate import (
-    ARCHITECTURES, FLOW, PROTOCOLS, TEMPORAL, Protocol, bicubic, build_model, device_name, evaluate,
-    make_scorer, protocol_of, restore)
+    ARCHITECTURES, FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
+    device_name, make_scorer, protocol_of, restore)
 from .masks import make_prior
 from .metrics import paired_interval
-from .motion import group_means, motion_lists
+from .motion import group_means, grouped, motion_lists
 from .results import (
     AVERAGE, AVERAGE_FRAMES, METRICS, USER, check_rows_path, difference_rows,
     difference_table, format_table, pivot, save_rows, with_average)
@@ -85,7 +87,8 @@ class Network:
     "A network to be evaluated."
     name:str       # in the rows' column `model`
     model:nn.Module|None # None: bicubic interpolation
-    checkpoint:str=''    # sha256 of its file
+    checkpoint:str=''    # sha256 of its file; with what it lies over, of all, joined by '+'
+    prior:str=''         # whose masks it was trained with, where its file says so
 
     @property
     def seem(self): # in the rows: 'none', or 'full' where it takes masks
@@ -95,38 +98,62 @@ class Network:
 def _from_folder(path): # what `save_pretrained` wrote
     config = path/'config.json'
     check(config.is_file(), f"{path} is no folder of save_pretrained: it has no config.json")
-    try: keys = set(json.loads(config.read_text()))
-    except (ValueError, TypeError): check(False, f"{config} is no JSON of a network's sizes")
-    arch = 'edvr' if 'num_frames' in keys else 'basicvsr'
-    return ARCHITECTURES[arch].from_pretrained(path), path/'model.safetensors'
+    try: sizes = {*json.loads(config.read_text())}
+    except (ValueError, TypeError): sizes = set()
+    of = lambda network: {*inspect.signature(network).parameters}
+    arch = next((n for n in ARCHITECTURES.values() if sizes and sizes <= of(n)), None)
+    check(arch, f"{config} is no JSON of the sizes of an EDVR or a BasicVSR")
+    return arch.from_pretrained(path), sha256(path/'model.safetensors'), ''
 
 # %% ../nbs/29_evaluate_tools.ipynb #b7d6ce90
+def _prior(about): return about.get('config', {}).get('prior', '')
+
+def _below(state, about): # checkpoints or files that a file of weights lies over
+    if 'base' in about: return [about['base']] if about['base'] else []
+    alone = all(k.startswith('seem.') for k in state)
+    return about.get('config', {}).get('start', []) if alone else []
+
+# %% ../nbs/29_evaluate_tools.ipynb #5c04ed04
 def _from_file(path):
-    state = reference_names(read_state(path)) # the reference's own names pass unchanged
+    state, about, sums = reference_names(read_state(path)), read_metadata(path), []
+    for name in reversed(_below(state, about)):
+        known = name in CHECKPOINTS
+        state = (checkpoint_state(name) if known else reference_names(read_state(name))) | state
+        sums.insert(0, checksum(name) if known else sha256(name))
     arch, args = sizes_of(state, path)
-    return load_state(state, build_model(arch, **args), str(path)), path
+    model = load_state(state, build_model(arch, **args), str(path))
+    return model, '+'.join([*sums, sha256(path)]), _prior(about)
 
 # %% ../nbs/29_evaluate_tools.ipynb #85bacba5
+def _label(name): # 'a=b': b, called a; else what it is and what to call it
+    if '=' in name and not Path(name).exists():
+        label, _, name = name.partition('=')
+        return label, name
+    if name in CHECKPOINTS: return name, name
+    path = Path(name).resolve()
+    return 'Bicubic' if name == 'bicubic' else (
+        path.parent.name if path.stem in ('last', 'best') else path.stem), name
+
+# %% ../nbs/29_evaluate_tools.ipynb #5c04ed03
 def load_network(
-    name:str, # in `CHECKPOINTS`, a file of weights, a folder of `save_pretrained`, or 'bicubic'
-    device=None, # None: a GPU if there is one
+    name:str, # in `CHECKPOINTS`, a file of weights, a folder of `save_pretrained`, or 'bicubic';
+    device=None, # None: a GPU if there is one    # also with a name to call it by: 'mine=FILE'
 )->Network:
     "A network and its weights."
-    if name == 'bicubic': return Network('Bicubic', None)
+    label, name = _label(name)
+    if name == 'bicubic': return Network(label, None)
     known, path = CHECKPOINTS.get(name), Path(name)
     if known:
         check(known.arch in ARCHITECTURES, f"{name} is of {known.arch}, which restores no video; "
               "seem fetch --list shows what there is")
         args = dict(known.args)
         model = load(name, build_model(known.arch, args.pop('seem', False), **args))
-        total = checksum(name)
+        total, prior = checksum(name), _prior(read_metadata(known.path()))
     else:
         check(path.exists(), f"no checkpoint, file or folder {name!r}; checkpoints: " + ', '.join(
             k for k, c in CHECKPOINTS.items() if c.arch in ARCHITECTURES))
-        model, path = _from_folder(path) if path.is_dir() else _from_file(path)
-        total = sha256(path)
-    label = name if known else Path(name).resolve().stem
-    return Network(label, model.to(get_device(device)).eval(), total)
+        model, total, prior = _from_folder(path) if path.is_dir() else _from_file(path)
+    return Network(label, model.to(get_device(device)).eval(), total, prior)
 
 # %% ../nbs/29_evaluate_tools.ipynb #5bfdfa1f
 def score_table(
@@ -153,9 +180,12 @@ def motion_table(
 def against_first(
     rows:pd.DataFrame, # frame rows of several models
 )->pd.DataFrame:       # text; index 'A minus B', columns (average, metric)
-    "Every further model minus the first, with paired 95 % intervals over frames."
-    first, *others = [dict(model=m) for m in rows.model.unique()]
-    found = pd.concat([difference_rows(rows, other, first, paired_interval) for other in others])
+    "Every further model minus the first, with paired 95 % intervals over frames, or over clips."
+    clips = [*rows['clip'].unique()]
+    if rows.groupby('clip').frame.nunique().max() == 1: rows = grouped(rows, dict(all=clips))
+    first, *others = rows.model.unique()
+    found = pd.concat([difference_rows(rows, dict(model=other), dict(model=first), paired_interval)
+                       .assign(a=other, b=first) for other in others])
     return difference_table(found[found['clip'] == AVERAGE])
 
 # %% ../nbs/29_evaluate_tools.ipynb #9bb923c4
@@ -169,10 +199,12 @@ def prior_for(
     sam:str|None=None, # model_type, for 'sam'
     device=None,
 ): # a `MaskPrior`; None: no network takes masks
-    "The prior that the networks with SEEM take; none or one too many is an error."
+    "The prior of the networks with SEEM, by default that of their training; a doubt is an error."
     has_seem = [n.name for n in networks if n.seem != 'none']
-    check(name or not has_seem, f"{', '.join(has_seem)} has SEEM and takes masks; "
-          f"give --prior {' or '.join(PRIORS)}, the one it was trained with")
+    trained = {n.prior for n in networks if n.seem != 'none'}
+    if len(trained) == 1: name = name or trained.pop() or None
+    check(name or not has_seem, f"{', '.join(has_seem)} takes masks, and of which kind is not "
+          f"known, or differs: give --prior, one of {', '.join(PRIORS)}")
     check(has_seem or not name, f"--prior {name} is for networks with SEEM, and none is given")
     check((name == 'files') == bool(labels), "--labels FOLDER belongs to --prior files")
     check(name == 'sam' or not sam, "--sam belongs to --prior sam")
@@ -186,6 +218,7 @@ def run_network(
     protocol:Protocol,
     prior=None,        # a `MaskPrior`
     dtype=None,        # of the computation; None: float32
+    flow:str=FLOW,     # whose optical flow `score` uses
     **how,             # of `evaluate.evaluate`: score, num_frames
 )->pd.DataFrame:       # frame rows, profile 'user'
     "Restore and score every clip."
@@ -199,23 +232,35 @@ def run_network(
     if model is not None:
         method = lambda clip, given=None: restore(model, clip.lq, given, protocol, dtype)
     if has_seem: masks = lambda clip: cached_masks(clip.name, clip.lq, prior.for_clip(clip.name))
-    return evaluate(method, clips, desc=network.name, protocol=protocol, keep=False, masks=masks,
-                    **how, **about)[0]
+    key = (network.checkpoint or 'bicubic', asdict(protocol))
+    if model is not None: key += about['device'],
+    metrics = how['score'].metrics if how.get('score') else Scorer.metrics
+    if metrics != Scorer.metrics: key += metrics, checksum(flow) if {*TEMPORAL} & {*metrics} else ''
+    return scored(lambda: method, clips, protocol, key, network.name, masks=masks, table='',
+                  seed=None, **how, **about)[0]
 
 # %% ../nbs/29_evaluate_tools.ipynb #ba1a8a75
 _EVALUATE = """Score networks on a data set, or on any folder of ground truth.
 
 NAME of a network: one of `seem fetch --list`, a file of weights, a folder of save_pretrained, or
-bicubic. Given several times, every further one is compared with the first. On several GPUs:
+bicubic; OWN=NAME calls it OWN. A file that holds SEEM alone lies over the backbone its training
+began with. Given several times, every further one is compared with the first. For example:
+
+  seem evaluate --model bicubic --model demo_basicvsr --dataset Vid4 --out rows.csv
+  seem evaluate clips --model a=runs/a/last.safetensors --model b=runs/b/last.safetensors
+
+Scores of a clip are kept in $SEEM_CACHE/scores, and are not computed twice. On several GPUs:
 accelerate launch --multi_gpu --num_processes 8 -m seem_nbdev.cli evaluate ..."""
 
 # %% ../nbs/29_evaluate_tools.ipynb #e3d10497
 _OPTIONS = { # option: (default, type or choices, help)
     'channel': (None, ('rgb', 'y'), "default: the data set's custom, y for Vid4, else rgb"),
     'frames': (None, int, 'the first so many of each clip; default all'),
-    'metrics': ('psnr,ssim', str, f"of psnr, ssim, lpips, {', '.join(TEMPORAL)}, joined by commas"),
+    'metrics': ('psnr,ssim', str, f"of {', '.join(SCORES)}, joined by commas; on the channel are "
+                'scored the first two, the others on RGB'),
     'flow': (FLOW, str, f'checkpoint whose optical flow the temporal metrics use; default {FLOW}'),
-    'prior': (None, PRIORS, 'masks for networks with SEEM'),
+    'prior': (None, PRIORS, 'masks for networks with SEEM; none: empty ones; default: the kind of '
+              'their training, where their file says it'),
     'labels': (None, str, 'for --prior files: folder of label images, named like the clips'),
     'sam': (None, str, 'for --prior sam: vit_h (default), vit_l, vit_b or vit_t'),
     'device': (None, str, 'cpu, cuda, cuda:1, ...; default: a GPU if there is one'),
@@ -231,12 +276,16 @@ def add_evaluate(
     p = commands.add_parser('evaluate', help='score networks on a data set', description=_EVALUATE,
                             formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('root', metavar='ROOT', nargs='?', help='folder of the data set, default below '
-                   '$SEEM_DATA; or, without --dataset, of ground truth')
+                   '$SEEM_DATA; or, without --dataset, of ground truth: videos or folders of '
+                   'frames, cropped to a multiple of 4')
     p.add_argument('--model', action='append', required=True, metavar='NAME', help='see above')
-    p.add_argument('--dataset', choices=PROTOCOLS, metavar='NAME', help=', '.join(PROTOCOLS))
+    written = {name.lower(): name for name in PROTOCOLS}
+    p.add_argument('--dataset', choices=PROTOCOLS, type=lambda s: written.get(s.lower(), s),
+                   metavar='NAME', help=', '.join(PROTOCOLS))
     for name, (default, kind, text) in _OPTIONS.items():
-        given = dict(type=kind) if isinstance(kind, type) else dict(choices=kind)
-        p.add_argument(f'--{name}', default=default, help=text, metavar=name.upper(), **given)
+        typed = isinstance(kind, type)
+        given = dict(type=kind, metavar=name.upper()) if typed else dict(choices=kind)
+        p.add_argument(f'--{name}', default=default, help=text, **given)
     p.set_defaults(run=run_evaluate)
 
 # %% ../nbs/29_evaluate_tools.ipynb #82e64884
@@ -244,20 +293,24 @@ def _checked(args):
     "Clips, protocol, networks, prior, and what else `evaluate` takes: all that may be wrong."
     if args.out:
         check_rows_path(args.out)
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        check(not Path(args.out).is_dir(), f"--out {args.out} is a folder; name a file in it")
     get_device(args.device)
+    metrics = tuple(m.strip() for m in args.metrics.split(','))
     check(args.frames is None or args.frames > 0, f"--frames is {args.frames}, expected 1 or more")
     clips, protocol = find_clips(args.dataset, args.root, args.channel)
-    check(protocol.frames is None or not {*TEMPORAL} & {*args.metrics.split(',')}, f"of "
-          f"{protocol.dataset} single frames are scored; leave out {' and '.join(TEMPORAL)}")
+    if args.frames: protocol.wanted(args.frames)
+    single = protocol.frames is not None or args.frames == 1
+    check(not single or not {*TEMPORAL} & {*metrics}, f"one frame of a clip of {protocol.dataset} "
+          f"is scored; leave out {' and '.join(TEMPORAL)}, which compare two")
     networks = [load_network(name, args.device) for name in args.model]
     names = [n.name for n in networks]
-    check(len(set(names)) == len(names), f"models are called {', '.join(names)}; give other names")
+    check(len(set(names)) == len(names), f"models are called {', '.join(names)}; call one of them "
+          "otherwise: --model NAME=FILE")
     prior = prior_for(networks, args.prior, args.labels, args.sam, args.device)
     dtype = None if args.dtype == 'float32' else getattr(torch, args.dtype)
-    score = make_scorer(tuple(args.metrics.split(',')), args.flow, args.device)
+    score = make_scorer(metrics, args.flow, args.device)
     return clips, protocol, networks, prior, dict(
-        dtype=dtype, score=score, num_frames=args.frames)
+        dtype=dtype, score=score, num_frames=args.frames, flow=args.flow)
 
 # %% ../nbs/29_evaluate_tools.ipynb #91728180
 def _show(table):
@@ -275,7 +328,9 @@ def run_evaluate(
     rows = pd.concat([run_network(n, clips, protocol, prior if n.seem != 'none' else None, **how)
                       for n in networks], ignore_index=True)
     if this_process()[0] > 0: return
-    if args.out: print(f"{save_rows(rows, args.out)}: {len(rows)} rows")
+    if args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        print(f"{save_rows(rows, args.out)}: {len(rows)} rows")
     settings = dict(channel=protocol.channel, dtype=args.dtype)
     if {*how['score'].metrics} & {*TEMPORAL}: settings['flow'] = args.flow
     print(protocol.dataset, *(f'{k} {v}' for k, v in settings.items()), sep=', ', end='\n\n')

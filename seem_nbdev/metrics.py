@@ -117,12 +117,14 @@ def paired_interval(
     num_resamples:int=2000,  # draws
     level:float=0.95,        # the share of resampled means inside
     seed:int=0,              # of the generator
-)->tuple[float, float, float]: # (mean, low, high) of a - b
+)->tuple[float, float, float]: # (mean, low, high) of a - b; low, high NaN: one frame a clip
     "Mean difference with its bootstrap interval: mean over clips of clip means, frames paired."
     a, b = _scores(a, 'a'), _scores(b, 'b')
     check(len(a) == len(b), f"a has {len(a)} frames, b has {len(b)}, expected the same frames")
     groups = _groups(groups, a)
-    mean = np.mean([(a - b)[groups == g].mean() for g in np.unique(groups)])
+    clips, sizes = np.unique(groups, return_counts=True)
+    mean = np.mean([(a - b)[groups == g].mean() for g in clips])
+    if sizes.max() == 1: return float(mean), np.nan, np.nan # nothing to draw from
     return float(mean), *_middle(_resampled_means(a - b, groups, num_resamples, seed), level)
 
 # %% ../nbs/02_metrics.ipynb #9a38f696

@@ -225,7 +225,7 @@ def one_profile(rows:pd.DataFrame)->str: # the only value in the column `profile
 # %% ../nbs/13_results.ipynb #5721275e
 def paper_layout(
     rows:pd.DataFrame, # tidy rows of one profile, with or without averages and 'parameters'
-)->pd.DataFrame: # columns (clip, PSNR|SSIM), Prior, and if known Parameters, Seconds a frame
+)->pd.DataFrame: # columns (clip, PSNR|SSIM), Prior, and if known Parameters
     "Rows shaped as Table 1; the mean over frames shows only where clips differ in length."
     rows = clip_means(rows)
     if not rows['clip'].eq(AVERAGE).any(): rows = with_average(rows)
@@ -237,8 +237,6 @@ def paper_layout(
     runs = clips[clips.metric == clips.metric.iloc[0]].groupby('method', sort=False)
     table['', 'Prior'] = runs.prior.first()
     if len(sizes): table['', 'Parameters'] = pivot(sizes, columns=('metric',))['parameters']
-    seconds = runs.seconds.agg(lambda s: s.sum(skipna=False)) / runs.n_frames.sum().astype(float)
-    if seconds.notna().any(): table['', 'Seconds a frame'] = seconds
     return table
 
 def _labelled(table):

@@ -21,7 +21,7 @@ edvr <- evaluate training
 basicvsr <- evaluate
 results <- evaluate evaluate_tools compare plots motion training
 evaluate <- evaluate_tools compare motion training
-compare <- motion training
+compare <- evaluate_tools motion training
 motion <- evaluate_tools
 config <- train runs training
 flow <- train training

@@ -21,6 +21,10 @@ def frames(count, seed, size=(48, 64)):
     return rng.integers(0, 256, (count, size[0]//8, size[1]//8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch): monkeypatch.setenv('SEEM_CACHE', str(tmp_path/'cache'))
+
+
 @pytest.fixture
 def clips(tmp_path):
     "Three clips of 9 frames in all."
@@ -106,15 +110,46 @@ def test_the_same_for_parquet(clips, tmp_path, capsys):
     (['--model', 'bicubic', '--metrics', 'psnr,nice'], "unknown metric 'nice'"),
     (['--model', 'bicubic', '--metrics', 'tof', '--flow', 'demo_edvr'], 'which has no optical flow'),
     (['--model', 'bicubic', '--prior', 'superpixel'], 'none is given'),
-    (['--model', 'demo_basicvsr_seem'], 'give --prior'),
     (['--model', 'demo_basicvsr_seem', '--prior', 'files'], '--labels FOLDER'),
     (['--model', 'bicubic', '--device', 'gpu'], "unknown device 'gpu'"),
-    (['--model', 'bicubic', '--dataset', 'Vid4'], 'is not the folder of Vid4'),
+    (['--model', 'bicubic', '--dataset', 'vid4'], 'is not the folder of Vid4'),
+    (['--model', 'bicubic', '--model', 'bicubic'], 'call one of them otherwise: --model NAME=FILE'),
+    (['--model', 'bicubic', '--metrics', 'psnr, tof', '--frames', '1', '--flow', 'demo_basicvsr'], 'leave out warping_error and tof'),
 ])
 def test_one_line(clips, tmp_path, capsys, args, why):
     status, said, out = seem(capsys, clips, *args, '--out', tmp_path/'rows.csv')
     assert (status, len(said), out) == (1, 1, '') and why in said[0]
     assert not (tmp_path/'rows.csv').exists()
+
+
+def test_masks_of_an_unknown_kind(clips, weights, capsys):
+    "A file that does not say whose masks it was trained with; a shipped one does."
+    status, said, _ = seem(capsys, clips, '--model', weights)
+    assert (status, len(said)) == (1, 1) and 'net takes masks, and of which kind is not known' in said[0]
+    assert seem(capsys, clips, '--model', 'demo_basicvsr_seem', '--frames', 1)[0] == 0
+
+
+def test_what_is_done_is_not_lost(clips, weights, tmp_path, capsys, monkeypatch):
+    "An image in the second clip is cut off; mended, the second run computes only what the first did not."
+    broken, whole = clips/'b'/'c'/'001.png', (clips/'b'/'c'/'001.png').read_bytes()
+    broken.write_bytes(whole[:len(whole)//2])
+    restored, real = [], evaluate_tools.restore
+    monkeypatch.setattr(evaluate_tools, 'restore', lambda model, lq, *rest: restored.append(len(lq)) or real(model, lq, *rest))
+    args = [clips, '--model', f'own={weights}', '--prior', 'superpixel', '--out', tmp_path/'rows.csv']
+    status, said, _ = seem(capsys, *args)
+    assert (status, len(said), restored) == (1, 1, [4]) and '001.png' in said[0] and not (tmp_path/'rows.csv').exists()
+    broken.write_bytes(whole)
+    assert seem(capsys, *args)[0] == 0 and restored == [4, 3, 2]
+    first = load_rows(tmp_path/'rows.csv')
+    assert set(first.model) == {'own'} and len(first) == 18
+    assert seem(capsys, *args)[0] == 0 and restored == [4, 3, 2]
+    pd.testing.assert_frame_equal(load_rows(tmp_path/'rows.csv'), first)
+
+
+def test_a_folder_is_no_file_of_rows(clips, tmp_path, capsys):
+    (tmp_path/'rows.csv').mkdir()
+    status, said, _ = seem(capsys, clips, '--model', 'bicubic', '--out', tmp_path/'rows.csv')
+    assert (status, len(said)) == (1, 1) and 'is a folder; name a file in it' in said[0]
 
 
 @pytest.mark.parametrize('name', ['rows.txt', 'rows'])
