@@ -332,6 +332,7 @@ def run_evaluate(
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         print(f"{save_rows(rows, args.out)}: {len(rows)} rows")
     settings = dict(channel=protocol.channel, dtype=args.dtype)
+    if prior: settings['masks'] = prior.name
     if {*how['score'].metrics} & {*TEMPORAL}: settings['flow'] = args.flow
     print(protocol.dataset, *(f'{k} {v}' for k, v in settings.items()), sep=', ', end='\n\n')
     _show(score_table(rows))
