@@ -161,7 +161,7 @@ def check_device(
           f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
           f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
     check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
-    check(found.index is None, f"device is {device!r}, but Accelerate picks the GPU; take 'cuda' "
+    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks the GPU; take 'cuda' "
           f"and set CUDA_VISIBLE_DEVICES={found.index}")
     check(config.precision != 'fp16' or found.type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
