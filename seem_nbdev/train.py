@@ -56,9 +56,8 @@ def learning_rate(
     periods = config.periods or (config.steps,)
     ends = [*accumulate(periods)]
     i = min(bisect_right(ends, step), len(ends) - 1) # the period it is in
-    weight = config.restart_weights[i] if config.restart_weights else 1.
+    start *= config.restart_weights[i] if config.restart_weights else 1.
     grown = min(1., (step + 1)/config.warmup) if config.warmup else 1.
-    start *= weight
     return grown*cosine(step - ends[i] + periods[i], periods[i], start, min(config.lr_min, start))
 
 # %% ../nbs/11_train.ipynb #3749437c
@@ -161,8 +160,9 @@ def check_device(
           f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
           f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
     check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
-    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks the GPU; take 'cuda' "
-          f"and set CUDA_VISIBLE_DEVICES={found.index}")
+    check(found.type == 'cpu' or found.index is None,
+          f"device is {device!r}, but Accelerate picks the GPU; take 'cuda' and set "
+          f"CUDA_VISIBLE_DEVICES={found.index}")
     check(config.precision != 'fp16' or found.type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
 

@@ -71,7 +71,8 @@ def _check_filled(model, config, filled):
     fresh = [k for k in own if k not in filled]
     check(not fresh, f"mode {config.mode!r} begins with a trained backbone, but start = "
           f"{list(config.start)} leaves {len(fresh)} of its {len(own)} parameters untrained, such "
-          f"as {', '.join(fresh[:1])}; name the backbone's checkpoint in start, e.g. ['basicvsr_reds4']")
+          f"as {', '.join(fresh[:1])}; name the backbone's checkpoint in start, e.g. "
+          "['basicvsr_reds4']")
 
 # %% ../nbs/27_training.ipynb #4cf8d0a7
 def make_network(
@@ -289,7 +290,8 @@ def train_command(args):
     done = run_training(run, data, args.out, validate, args.resume, **title if args.config else {})
     if rank: return 0 if done else 130
     if run.skipped: print(f"{_many(run.skipped, 'step')} skipped: the gradient was not finite")
-    if done: print(f"{args.out}: {_many(run.step, 'step')} done, weights in {args.out}/last.safetensors")
+    if done: print(f"{args.out}: {_many(run.step, 'step')} done, weights in "
+                   f"{args.out}/last.safetensors")
     else: print(f"{args.out}: stopped after step {run.step}, all is saved; go on with: "
                 f"seem train --out {args.out} --resume")
     return 0 if done else 130
