@@ -20,8 +20,8 @@ from .flow import endpoint_loss
 
 # %% auto #0
 __all__ = ['charbonnier', 'cosine', 'learning_rate', 'group_of', 'param_groups', 'set_learning_rates', 'forward_item',
-           'batch_loss', 'Training', 'check_device', 'make_accelerator', 'make_training', 'accumulate_gradient',
-           'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
+           'batch_loss', 'Training', 'check_share', 'check_device', 'make_accelerator', 'make_training',
+           'accumulate_gradient', 'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
 
 # %% ../nbs/11_train.ipynb #4fec6dc4
 def charbonnier(
@@ -148,21 +148,24 @@ class Training:
         return self.model if self.ema is None else self.ema.module
 
 # %% ../nbs/11_train.ipynb #57b304be
-def check_device(
-    config:TrainConfig,
-    device=None, # None: a GPU if there is one
-    processes:int=1,
-):
-    "Can the run be done on that device, by so many processes?"
-    found, share = get_device(device), config.batch_size//config.accumulate
+def check_share(config:TrainConfig, processes:int):
+    "Can so many processes share the crops of a step equally?"
+    share = config.batch_size//config.accumulate
     valid = ', '.join(str(n) for n in range(1, share + 1) if not share % n)
     check(not share % processes, f"{processes} processes cannot share {share} crops (batch_size "
           f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
           f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
+
+# %% ../nbs/11_train.ipynb #738fb165
+def check_device(
+    config:TrainConfig,
+    device=None, # None: a GPU if there is one
+):
+    "Can the run be done on that device?"
+    found = get_device(device)
     check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
-    check(found.type == 'cpu' or found.index is None,
-          f"device is {device!r}, but Accelerate picks the GPU; take 'cuda' and set "
-          f"CUDA_VISIBLE_DEVICES={found.index}")
+    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks "
+          f"the GPU; take 'cuda' and set CUDA_VISIBLE_DEVICES={found.index}")
     check(config.precision != 'fp16' or found.type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
 
@@ -174,7 +177,8 @@ def make_accelerator(
     "Accelerate on the device, or on those that `accelerate launch` gave."
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
-    check_device(config, device, this_process()[1])
+    check_device(config, device)
+    check_share(config, this_process()[1])
     if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
     unused = DistributedDataParallelKwargs(find_unused_parameters=config.num_frames == 1,
                                            broadcast_buffers=False, gradient_as_bucket_view=True)

@@ -29,7 +29,7 @@ from .results import USER, clip_means
 from .runs import open_run, run_training
 from .seem import SEEMConfig
 from .store import MaskStore
-from .train import check_device, make_training, train
+from .train import check_device, check_share, make_training, train
 
 # %% auto #0
 __all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'training_masks', 'training_data', 'make_validate',
@@ -41,7 +41,8 @@ def check_run(
     device=None, # None: a GPU if there is one
 ):
     "Can this run be started on this machine?"
-    check_device(config, device, this_process()[1])
+    check_device(config, device)
+    check_share(config, this_process()[1])
     if has_seem(config.mode): one_of(config.prior, PRIORS, 'prior')
     if config.validate and config.mode != 'flow':
         missing = missing_data(config.validate)
