@@ -18,6 +18,7 @@ HEAD = """# The networks of the profiles `demo` and `small`
   BasicVSR's flow does not move after its own training, so the files of fine-tuned networks leave it out: they lie over their backbone's file.
 - **Training**: `python scripts/train_demo.py`; every key is in the `.json` beside a file. Of the chain, not shipped: 1500 steps for the flow (it was interrupted at step 1200, where its optimiser began afresh, and drew the same kind of
   motion from an earlier revision of the generator), 1200 for BasicVSR and 1000 for EDVR on single frames.
+- **Earlier loop**: {noted} were trained by the loop of an earlier revision with the values in their `.json`, which says so under `note`; there `loss_first` and `loss_last` are means over 50 steps.
 - **Device**: one CPU core with bfloat16 units, shared with other work, so seconds are upper bounds.
 - **Stored** in half precision; every number of this project is measured with these files. **Licence**: Apache-2.0, as the project.
 
@@ -38,10 +39,15 @@ def vid4_scores():
     return found, f"{means.loc['Bicubic'].psnr.iloc[0]:.3f}"
 
 
+def about(name):
+    "What the training wrote beside the weights."
+    return json.loads(CHECKPOINTS[name].path().with_suffix('.json').read_text())
+
+
 def card(name, scores):
     "A line of the table."
     c = CHECKPOINTS[name]
-    log, path = json.loads(c.path().with_suffix('.json').read_text()), c.path()
+    log, path = about(name), c.path()
     config = log['config']
     psnr, ssim = (f'{v:.{d}f}' for v, d in zip(scores[checksum(name)], (3, 4))) if checksum(name) in scores else ('–', '–')
     crops = f"{config['batch_size']} x {config['num_frames']} x {config['patch_size']}²"
@@ -52,8 +58,9 @@ def card(name, scores):
 def text():
     scores, bicubic = vid4_scores()
     shipped = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
+    noted = ', '.join(f'`{CHECKPOINTS[name].path().name}`' for name in shipped if 'note' in about(name))
     table = pd.DataFrame([card(name, scores) for name in shipped])
-    return HEAD + table.to_markdown(index=False, disable_numparse=True) + '\n' + FOOT.format(bicubic=bicubic)
+    return HEAD.format(noted=noted) + table.to_markdown(index=False, disable_numparse=True) + '\n' + FOOT.format(bicubic=bicubic)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@
 Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. Every run is a folder of --work, as `seem train`
 makes it; a run that is complete is left alone, one that was interrupted goes on. Price: on one CPU core with bfloat16 units
 about 20 minutes for the flow, 15 and 30 for BasicVSR's backbone, 8 for each network fine-tuned from it, and an hour for EDVR's.
+The files go to --out. Fine-tuned networks begin with the backbones of the package, in assets/weights, wherever --out is.
 """
 import argparse, json, os, platform, sys
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ import pandas as pd, torch
 from seem_nbdev import __version__
 from seem_nbdev.checkpoints import CHECKPOINTS, checkpoint_state, read_state, save
 from seem_nbdev.config import has_seem, read_config
-from seem_nbdev.core import SeemError, asset, atomic_path, one_of
+from seem_nbdev.core import SeemError, atomic_path, check, one_of
 from seem_nbdev.runs import open_run, run_training
 from seem_nbdev.train import make_training
 from seem_nbdev.training import make_network, training_data
@@ -22,24 +23,36 @@ SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.source == 'shippe
 ORDER = [f'demo_{stage}' for stage in STAGES] + SHIPPED
 
 
-def configuration(name):
-    "The configuration of a run; a seed is in the name."
+WORK, OUT = Path('runs/demo'), Path(__file__).resolve().parents[1]/'assets'/'weights'
+
+
+def configuration(name, work=WORK):
+    "The configuration of a run: a seed is in the name, and earlier stages are looked for in `work`."
     stem, _, seed = name.partition('_seed')
     config = read_config(stem)
-    return replace(config, seed=int(seed)) if seed else config
+    start = tuple(str(work/Path(s).relative_to(WORK)) if Path(s).is_relative_to(WORK) else s for s in config.start)
+    return replace(config, start=start, seed=int(seed) if seed else config.seed)
+
+
+def check_start(config, work):
+    "The stages that are not shipped have to be trained before."
+    missing = [s for s in config.start if Path(s).is_relative_to(work) and not Path(s).is_file()]
+    names = [Path(s).relative_to(work).parts[0] for s in missing]
+    check(not missing, f"{', '.join(missing)} is not there; train it first: python scripts/train_demo.py --work {work} --only {' '.join(names)}")
 
 
 def train(name, work):
     "Run, or go on, or find it done."
-    folder, config = work/name, configuration(name)
+    folder, config = work/name, configuration(name, work)
     resume = (folder/'config.toml').is_file()
+    if not resume: check_start(config, work)
     config = open_run(folder, config, resume)
-    run = make_training(make_network(config), config, 'cpu')
+    run = make_training(make_network(config, fill=not resume), config, 'cpu')
     if not run_training(run, training_data(config), folder, resume=resume): sys.exit(f"stopped; the same command goes on with {name}")
 
 
-def ship(name, work):
-    "The half-precision file of a run, without what its backbone's file has, and its log."
+def ship(name, work, out=OUT):
+    "The half-precision file of a run, without what its backbone's file has; its log, and its configuration whatever `work` is."
     known, config, log = CHECKPOINTS[name], configuration(name), pd.read_csv(work/name/'log.csv')
     below = checkpoint_state(known.base) if known.base else {}
     state = read_state(work/name/'last.safetensors')
@@ -47,7 +60,7 @@ def ship(name, work):
     about = dict(config={k: v for k, v in asdict(config).items()}, base=known.base, seconds=round(log.seconds.iloc[-1]), device='cpu',
                  threads=torch.get_num_threads(), machine=platform.processor() or platform.machine(), torch=torch.__version__, version=__version__,
                  loss_first=round(log.loss.iloc[0], 6), loss_last=round(log.loss.iloc[-1], 6))
-    path = asset('weights').parent/known.file
+    path = out/Path(known.file).relative_to('weights')
     save(state, path, torch.float16, **about)
     with atomic_path(path.with_suffix('.json')) as part: part.write_text(json.dumps(about, indent=1) + '\n')
     print(f"{name}: {len(state)} of {len(below | state)} tensors, {path.stat().st_size/1e6:.2f} MB, {about['seconds']} s -> {path}", flush=True)
@@ -56,14 +69,15 @@ def ship(name, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--only', nargs='+', metavar='NAME', help=f"only these, of {', '.join(ORDER)}")
-    parser.add_argument('--work', type=Path, default=Path('runs/demo'), help="folder of the runs")
+    parser.add_argument('--work', type=Path, default=WORK, help="folder of the runs, default runs/demo")
+    parser.add_argument('--out', type=Path, default=OUT, help="folder of the files, default assets/weights of this checkout; they lie in demo/ below it")
     parser.add_argument('--threads', type=int, default=1, help="CPU threads, default 1")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     wanted = [one_of(name, ORDER, 'network') for name in args.only or ORDER]
     for name in (name for name in ORDER if name in wanted):
         train(name, args.work)
-        if name in SHIPPED: ship(name, args.work)
+        if name in SHIPPED: ship(name, args.work, args.out)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@
 
 # %% ../nbs/24_config.ipynb #8e1562a7
 from __future__ import annotations
-import tomllib
+import json, re, tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from .core import asset, check, one_of
@@ -35,7 +35,7 @@ class TrainConfig:
     mode:str='full'         # in `MODES`
     size:dict=field(default_factory=dict) # keyword arguments of the network, e.g. mid_channels
     branches:str='both'     # BasicVSR's branches with SEEM (Table 6)
-    start:tuple=()          # checkpoints to begin with: names in `CHECKPOINTS`, or files
+    start:tuple=()          # weights to begin with: names in `CHECKPOINTS`, or files
     zero_last:bool=False    # begin with the frame enlarged bilinearly: the last layer is zero
     data:tuple=('REDS',)    # 'REDS', 'Vimeo-90K', 'DAVIS', 'embedded', or folders of clips
     prior:str='sam'         # whose masks, in `masks.PRIORS`
@@ -53,7 +53,7 @@ class TrainConfig:
     warmup:int=0            # steps over which the rates grow from zero
     flow_scale:float=0.125  # SPyNet's learning rate is lr times this
     flow_fixed:int=5000     # first steps in which the flow does not move
-    fusion_first:int=0      # first steps in which only EDVR's fusion moves
+    fusion_first:int=0      # EDVR: first steps in which only its fusion moves
     betas:tuple=(0.9, 0.99) # of Adam
     reduction:str='mean'    # of the Charbonnier loss: 'mean' or 'sum'
     max_norm:float=0.       # clip the gradient's norm; 0: do not
@@ -92,6 +92,7 @@ def _check(c):
         for name in names:
             value = getattr(c, name)
             check(value >= least, f"{name} is {value}, expected {least} or more")
+    _check_lists(c)
     check(0 <= c.ema < 1, f"ema is {c.ema}, expected 0 <= ema < 1")
     check(not c.batch_size % c.accumulate, f"batch_size {c.batch_size} is no multiple of "
           f"accumulate {c.accumulate}")
@@ -102,11 +103,32 @@ def _check(c):
     _check_network(c)
 
 # %% ../nbs/24_config.ipynb #8753e135
+def _number(x): return type(x) in (int, float)
+def _count(x): return type(x) is int and x > 0
+def _text(x): return isinstance(x, str) and x.strip() != ''
+
+_ELEMENTS = dict( # what a list holds, in words, and how many; None: any number
+    data=(_text, 'names or folders', None), start=(_text, 'names or files', None),
+    periods=(_count, 'steps, 1 or more', None),
+    restart_weights=(lambda x: _number(x) and x >= 0, 'numbers, 0 or more', None),
+    betas=(lambda x: _number(x) and 0 <= x < 1, 'two numbers in [0,1)', 2))
+
+# %% ../nbs/24_config.ipynb #bc248c6c
+def _check_lists(c):
+    "The elements of lists and of `size`."
+    for name, (valid, what, length) in _ELEMENTS.items():
+        value = getattr(c, name)
+        ok = all(map(valid, value)) and len(value) == (len(value) if length is None else length)
+        check(ok, f"{name} is {list(value)}, expected a list of {what}")
+    check(c.data, "data is empty; name a data set or a folder of clips")
+    for key, value in c.size.items():
+        check(_count(value), f"size.{key} is {value!r}, expected a whole number, 1 or more")
+
+# %% ../nbs/24_config.ipynb #2929f75d
 def _check_network(c):
-    "Combinations that the networks or the mode do not take."
-    if c.mode in ('finetune', 'full', 'seem-only'):
-        check(c.start, f"mode {c.mode!r} begins with a trained backbone; name its checkpoint in "
-              "start, e.g. start = ['basicvsr_reds4']")
+    "Combinations that the networks do not take."
+    check(c.arch == 'edvr' or not c.fusion_first,
+          f"fusion_first is {c.fusion_first}, but it is EDVR's; leave it at 0 for {c.arch}")
     if c.arch == 'edvr':
         n = c.size.get('num_frames', 5)
         check(c.num_frames == n, f"num_frames is {c.num_frames}, but EDVR's window has {n} frames")
@@ -147,18 +169,33 @@ def config_names()->list:
     return sorted(p.stem for p in asset('configs').glob('*.toml') if not p.stem.startswith('_'))
 
 # %% ../nbs/24_config.ipynb #27c3c35b
+def _extended(path, base)->Path:
+    "The file that the file `path` extends."
+    check(_text(base) and (base.endswith('.toml') or base == Path(base).name),
+          f"extends is {base!r} in {path}, expected the name of a configuration, or the path of a "
+          "file that ends in .toml")
+    if base.endswith('.toml'):
+        check((path.parent/base).is_file(), f"no configuration {path.parent/base}, which {path} "
+                                            "extends")
+        return path.parent/base
+    beside = path.with_name(f'{base}.toml')
+    return beside if beside.is_file() and not beside.samefile(path) else config_file(base)
+
+# %% ../nbs/24_config.ipynb #b108b081
 def read_options(
     path, # a TOML file
+    seen:tuple=(), # files that extend this one
 )->dict:  # field -> value, those of the files it extends included
     "What a configuration file says."
     path = Path(path)
-    try: options = tomllib.loads(path.read_text())
+    check(path.resolve() not in seen, f"{path} extends itself, by way of "
+          f"{', '.join(p.name for p in seen)}")
+    try: options = tomllib.loads(path.read_text('utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         check(False, f"{path} is no TOML: {e}")
     base = options.pop('extends', None)
     if base is None: return options
-    beside = path.with_name(f'{base}.toml')
-    under = read_options(beside if beside.is_file() else config_file(base))
+    under = read_options(_extended(path, base), (*seen, path.resolve()))
     tables = {k: under[k] | v for k, v in options.items() if isinstance(v, dict) and k in under}
     return under | options | tables
 
@@ -174,10 +211,12 @@ def read_config(
 def _toml(value)->str:
     "A value as TOML writes it."
     if isinstance(value, bool): return str(value).lower()
-    if isinstance(value, str): return '"' + value.replace('\\', '\\\\').replace('"', '\\"') + '"'
+    if isinstance(value, str): # JSON's escapes are TOML's, but for one character
+        return json.dumps(value, ensure_ascii=False).replace('\x7f', '\\u007f')
     if isinstance(value, (tuple, list)): return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{k} = {_toml(v)}' for k, v in value.items())}}}"
+        bare = lambda k: k if re.fullmatch(r'[A-Za-z0-9_-]+', k) else _toml(k)
+        return f"{{{', '.join(f'{bare(k)} = {_toml(v)}' for k, v in value.items())}}}"
     return repr(value)
 
 # %% ../nbs/24_config.ipynb #5b5b921e
@@ -187,16 +226,21 @@ def write_config(
 ):
     "Every field of a configuration, as TOML."
     lines = [f"{key} = {_toml(value)}" for key, value in asdict(config).items()]
-    Path(path).write_text('\n'.join(lines) + '\n')
+    Path(path).write_text('\n'.join(lines) + '\n', 'utf-8')
 
 # %% ../nbs/24_config.ipynb #cba7b905
 _FREE = ('num_workers', 'cache', 'keep', 'save_every', 'log_every', 'validate', 'validate_frames',
-         'validate_every', 'max_bad')
+         'validate_every', 'max_bad', 'masks')
 
 # %% ../nbs/24_config.ipynb #a3b10859
+def _compared(key, value): # files and folders may have been moved: their names remain
+    return [Path(v).name for v in value] if key in ('start', 'data') else value
+
+# %% ../nbs/24_config.ipynb #f6c548ca
 def changed_keys(
     a:TrainConfig, b:TrainConfig,
-)->list: # 'key: value in a -> value in b'; those that change no weight are left out
-    "In what two configurations differ, as far as it matters for the weights."
+)->list: # 'key: value in a -> value in b'
+    "The differences between two configurations that make a run another one."
     a, b = asdict(a), asdict(b)
-    return [f"{k}: {_toml(a[k])} -> {_toml(b[k])}" for k in a if a[k] != b[k] and k not in _FREE]
+    differs = lambda k: _compared(k, a[k]) != _compared(k, b[k])
+    return [f"{k}: {_toml(a[k])} -> {_toml(b[k])}" for k in a if k not in _FREE and differs(k)]

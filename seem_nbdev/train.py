@@ -6,7 +6,7 @@
 from __future__ import annotations
 import math, signal, time
 from bisect import bisect_right
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate
 import torch
@@ -20,8 +20,8 @@ from .flow import endpoint_loss
 
 # %% auto #0
 __all__ = ['charbonnier', 'cosine', 'learning_rate', 'group_of', 'param_groups', 'set_learning_rates', 'forward_item',
-           'batch_loss', 'Training', 'make_accelerator', 'make_training', 'accumulate_gradient', 'train_step', 'Steps',
-           'step_batches', 'train_loop', 'train']
+           'batch_loss', 'Training', 'check_share', 'check_device', 'make_accelerator', 'make_training',
+           'accumulate_gradient', 'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
 
 # %% ../nbs/11_train.ipynb #4fec6dc4
 def charbonnier(
@@ -56,16 +56,18 @@ def learning_rate(
     periods = config.periods or (config.steps,)
     ends = [*accumulate(periods)]
     i = min(bisect_right(ends, step), len(ends) - 1) # the period it is in
-    weight = config.restart_weights[i] if config.restart_weights else 1.
+    start *= config.restart_weights[i] if config.restart_weights else 1.
     grown = min(1., (step + 1)/config.warmup) if config.warmup else 1.
-    return grown*cosine(step - ends[i] + periods[i], periods[i], weight*start, config.lr_min)
+    return grown*cosine(step - ends[i] + periods[i], periods[i], start, min(config.lr_min, start))
 
 # %% ../nbs/11_train.ipynb #3749437c
 def group_of(
     name:str, # of a parameter
+    arch:str, # of its network
 )->str:
     "The group of a parameter."
     head = name.split('.')[0]
+    if head == 'fusion' and arch != 'edvr': return 'backbone' # BasicVSR's is one of its layers
     return {'spynet': 'flow', 'seem': 'seem', 'fusion': 'fusion'}.get(head, 'backbone')
 
 # %% ../nbs/11_train.ipynb #9e1d84e6
@@ -78,7 +80,7 @@ def param_groups(
     still = {'backbone', 'flow', 'fusion'} if config.mode == 'seem-only' else set()
     if not config.flow_scale or config.flow_fixed >= config.steps: still.add('flow')
     for name, p in model.named_parameters():
-        p.requires_grad_((group := group_of(name)) not in still)
+        p.requires_grad_((group := group_of(name, config.arch)) not in still)
         if p.requires_grad: groups[group].append(p)
     check(groups['seem'] or config.mode != 'seem-only',
           "mode 'seem-only' needs a network with SEEM; build it with seem=True")
@@ -146,6 +148,28 @@ class Training:
         return self.model if self.ema is None else self.ema.module
 
 # %% ../nbs/11_train.ipynb #57b304be
+def check_share(config:TrainConfig, processes:int):
+    "Can so many processes share the crops of a step equally?"
+    share = config.batch_size//config.accumulate
+    valid = ', '.join(str(n) for n in range(1, share + 1) if not share % n)
+    check(not share % processes, f"{processes} processes cannot share {share} crops (batch_size "
+          f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
+          f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
+
+# %% ../nbs/11_train.ipynb #738fb165
+def check_device(
+    config:TrainConfig,
+    device=None, # None: a GPU if there is one
+):
+    "Can the run be done on that device?"
+    found = get_device(device)
+    check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
+    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks "
+          f"the GPU; take 'cuda' and set CUDA_VISIBLE_DEVICES={found.index}")
+    check(config.precision != 'fp16' or found.type == 'cuda',
+          "precision 'fp16' needs a GPU; take 'bf16'")
+
+# %% ../nbs/11_train.ipynb #e7c5b305
 def make_accelerator(
     config:TrainConfig,
     device=None, # None: a GPU if there is one
@@ -153,16 +177,15 @@ def make_accelerator(
     "Accelerate on the device, or on those that `accelerate launch` gave."
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
-    check(config.precision != 'fp16' or get_device(device).type == 'cuda',
-          "precision 'fp16' needs a GPU; take 'bf16'")
-    this_process()
+    check_device(config, device)
+    check_share(config, this_process()[1])
     if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
     unused = DistributedDataParallelKwargs(find_unused_parameters=config.num_frames == 1,
                                            broadcast_buffers=False, gradient_as_bucket_view=True)
     return Accelerator(cpu=get_device(device).type == 'cpu', mixed_precision=config.precision,
                        kwargs_handlers=[unused])
 
-# %% ../nbs/11_train.ipynb #8fd967b4
+# %% ../nbs/11_train.ipynb #6f1ad9b0
 def make_training(
     model:nn.Module, # EDVR, BasicVSR or SPyNet, changed in place
     config:TrainConfig,
@@ -170,9 +193,6 @@ def make_training(
 )->Training:
     "A network at step 0. Its weights are channels-last, which makes bfloat16 several times faster."
     acc = make_accelerator(config, device)
-    parts = acc.num_processes*config.accumulate
-    check(not config.batch_size % parts, f"batch_size {config.batch_size} is no multiple of "
-          f"{acc.num_processes} processes times {config.accumulate} parts")
     model.to(acc.device, memory_format=torch.channels_last).train()
     adam = torch.optim.Adam(param_groups(model, config), lr=0., betas=config.betas,
                             fused=acc.device.type == 'cuda' or None)
@@ -212,15 +232,17 @@ def train_step(
     config, acc = run.config, run.accelerator
     set_learning_rates(run.optimiser, run.step, config)
     run.optimiser.zero_grad()
-    loss = accumulate_gradient(run, batch).item()
+    loss = accumulate_gradient(run, batch)
     moving = [p for group in run.optimiser.param_groups for p in group['params']]
     norm = acc.clip_grad_norm_(moving, config.max_norm or math.inf)
-    if finite := config.precision == 'fp16' and math.isfinite(loss) or bool(norm.isfinite()):
-        run.optimiser.step() # with fp16 its scaler looks for overflow by itself
-        if run.ema is not None: run.ema.update_parameters(run.model)
+    loss, norm = torch.stack((loss, norm)).tolist() # waits for the device, once
+    if done := acc.scaler is not None or math.isfinite(norm):
+        run.optimiser.step()
+        done = not acc.optimizer_step_was_skipped # by the scaler
+    if done and run.ema is not None: run.ema.update_parameters(run.model)
     run.step += 1
-    run.skipped += not finite
-    run.skipped_in_row = 0 if finite else run.skipped_in_row + 1
+    run.skipped += not done
+    run.skipped_in_row = 0 if done else run.skipped_in_row + 1
     if run.skipped_in_row >= config.max_bad: _give_up(run, loss, batch['key'])
     return loss
 
@@ -277,15 +299,17 @@ def train_loop(
     progress:bool=True, # show a bar
 ):
     "Train to the last step."
-    batches, began = step_batches(run, dataset), time.perf_counter() - run.waited
-    with tqdm(initial=run.step, total=run.config.steps, desc='training', unit='step', leave=False,
-              mininterval=1, disable=not progress or not run.accelerator.is_main_process) as bar:
+    began, waited = time.perf_counter(), run.waited
+    hidden = not progress or not run.accelerator.is_main_process
+    with closing(step_batches(run, dataset)) as batches, tqdm(
+            initial=run.step, total=run.config.steps, desc='training', unit='step', leave=False,
+            mininterval=1, disable=hidden) as bar:
         while run.step < run.config.steps:
             asked = time.perf_counter()
             batch = next(batches)
             run.waited += time.perf_counter() - asked
             run.losses.append(train_step(run, batch))
-            share = run.waited/(time.perf_counter() - began)
+            share = (run.waited - waited)/(time.perf_counter() - began)
             recent = run.losses[-100:]
             loss = sum(recent)/len(recent)
             bar.set_postfix(loss=f"{loss:.4f}", waiting=f"{share:.0%}", refresh=False)

@@ -14,41 +14,71 @@ from .checkpoints import (
 from .compare import VARIANTS, load_variants
 from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
-from .core import Profile, check, data_dir, results_dir, seed_everything, this_process
+from .core import (
+    Profile, check, data_dir, one_of, results_dir, seed_everything, this_process)
 from .data import (
-    CropDataset, davis, degraded, embedded_clips, find_sources, get_clips, home_of)
+    CropDataset, davis, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
 from .datasets import DiskDataset, records
 from .edvr import inflate_frames
 from .evaluate import (
     Scorer, build_model, clip_masks, evaluate, protocol_of, restore)
 from .flow import SyntheticMotion
 from .layers import SPyNet
+from .masks import PRIORS
 from .results import USER, clip_means
 from .runs import open_run, run_training
 from .seem import SEEMConfig
 from .store import MaskStore
-from .train import make_training, train
+from .train import check_device, check_share, make_training, train
 
 # %% auto #0
-__all__ = ['ON_DISK', 'make_network', 'training_clips', 'training_masks', 'training_data', 'make_validate', 'train_variants',
-           'prepare_variants', 'config_list', 'configured', 'add_train', 'train_command']
+__all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'training_masks', 'training_data', 'make_validate',
+           'train_variants', 'prepare_variants', 'config_list', 'configured', 'add_train', 'train_command']
 
 # %% ../nbs/27_training.ipynb #2a8661a1
-def _fill(model, name):
-    "Load one checkpoint into a network, whatever part of it the file holds."
+def check_run(
+    config:TrainConfig,
+    device=None, # None: a GPU if there is one
+):
+    "Can this run be started on this machine?"
+    check_device(config, device)
+    check_share(config, this_process()[1])
+    if has_seem(config.mode): one_of(config.prior, PRIORS, 'prior')
+    if config.validate and config.mode != 'flow':
+        missing = missing_data(config.validate)
+        check(not missing, f"validate is {config.validate!r}, which lacks {len(missing)} folders: "
+                           f"{'; '.join(missing[:2])}")
+
+# %% ../nbs/27_training.ipynb #63e2f6fc
+def _fill(model, name)->set: # of names
+    "Load one checkpoint into a network, whatever part of it the file holds: the names filled."
     state = checkpoint_state(name) if name in CHECKPOINTS else reference_names(read_state(name))
     if 'basic_module.0.basic_module.0.weight' in state and not isinstance(model, SPyNet):
         check(hasattr(model, 'spynet'),
               f"{name} is a flow network, but {type(model).__name__} has none")
-        return load_state(state, model.spynet, name)
+        load_state(state, model.spynet, name)
+        return {f'spynet.{k}' for k in state}
     one = state.get('fusion.feat_fusion.weight')
     if one is not None and one.shape[1] == one.shape[0] and getattr(model, 'num_frames', 1) > 1:
         state = inflate_frames(state, model.num_frames)
     load_state(state, model, name)
+    return {*state}
 
-# %% ../nbs/27_training.ipynb #0d074cda
+# %% ../nbs/27_training.ipynb #e6cebf4c
+def _check_filled(model, config, filled):
+    "Is the backbone a trained one, where the mode begins with one?"
+    if config.mode not in ('finetune', 'full', 'seem-only'): return
+    own = [k for k, _ in model.named_parameters() if not k.startswith('seem.')]
+    fresh = [k for k in own if k not in filled]
+    check(not fresh, f"mode {config.mode!r} begins with a trained backbone, but start = "
+          f"{list(config.start)} leaves {len(fresh)} of its {len(own)} parameters untrained, such "
+          f"as {', '.join(fresh[:1])}; name the backbone's checkpoint in start, e.g. "
+          "['basicvsr_reds4']")
+
+# %% ../nbs/27_training.ipynb #4cf8d0a7
 def make_network(
     config:TrainConfig,
+    fill:bool=True, # with the weights under `start`; a resumed run has its own
 )->nn.Module:
     "The network that a run begins with."
     seed_everything(config.seed)
@@ -59,7 +89,7 @@ def make_network(
         except TypeError as e: check(False, f"size {config.size} does not suit {config.arch}: {e}")
     if config.zero_last:
         for p in model.conv_last.parameters(): nn.init.zeros_(p)
-    for name in config.start: _fill(model, name)
+    if fill: _check_filled(model, config, set().union(*(_fill(model, s) for s in config.start)))
     return model
 
 # %% ../nbs/27_training.ipynb #b4d5946d
@@ -149,8 +179,8 @@ def make_validate(
 def _smoke_config(variant, profile, seed):
     "How a variant is trained inside a run."
     mode = {'none': 'backbone', 'control': 'finetune'}.get(variant.seem, variant.seem)
-    return TrainConfig(variant.arch, mode, dict(getattr(profile, variant.arch)), variant.branches,
-                       () if mode == 'backbone' else ('the backbone',), steps=profile.train_steps,
+    return TrainConfig(arch=variant.arch, mode=mode, size=dict(getattr(profile, variant.arch)),
+                       branches=variant.branches, steps=profile.train_steps,
                        num_frames=profile.edvr['num_frames'], patch_size=16, batch_size=1, lr=1e-3,
                        lr_seem=1e-3, flow_fixed=0, seed=seed + variant.seed)
 
@@ -190,13 +220,18 @@ def prepare_variants(
     return load_variants(profile, device, variants)
 
 # %% ../nbs/27_training.ipynb #e949c80e
+def _many(n, what): # 1 crop, 2 crops
+    return f"{n} {what}{'s'*(n != 1)}"
+
+# %% ../nbs/27_training.ipynb #b761cb2b
 def config_list()->str:
     "What `seem train --list-configs` prints."
     rows = [(name, read_config(name)) for name in config_names()]
     width = max(len(name) for name, _ in rows)
     def crops(c):
-        frames = 'pairs' if c.mode == 'flow' else f'{c.num_frames} frames'
-        return f'{c.steps} steps of {c.batch_size} crops, {frames} of {c.patch_size}x{c.patch_size}'
+        frames = 'pairs' if c.mode == 'flow' else _many(c.num_frames, 'frame')
+        return (f"{_many(c.steps, 'step')} of {_many(c.batch_size, 'crop')}, "
+                f"{frames} of {c.patch_size}x{c.patch_size}")
     return '\n'.join(f"{name:{width}}  {c.mode:9}  {', '.join(c.data)}, {crops(c)}"
                      for name, c in rows)
 
@@ -221,7 +256,8 @@ def configured(
 _TRAIN = """Train a network as a configuration says, and keep everything in DIR.
 
 Ctrl-C saves and stops. After any interruption:  seem train --out DIR --resume
-On several GPUs:  accelerate launch --num_processes 8 -m seem_nbdev.cli train --config ..."""
+On several GPUs:  accelerate launch --num_processes 2 -m seem_nbdev.cli train --config ...
+The number of processes must divide batch_size; --set batch_size=8 makes room for 8."""
 
 # %% ../nbs/27_training.ipynb #f29e6d9d
 def add_train(commands):
@@ -234,7 +270,8 @@ def add_train(commands):
     p.add_argument('--resume', action='store_true', help='go on with the run in DIR')
     p.add_argument('--set', metavar='KEY=VALUE', action='append', default=[],
                    help='change a key of the configuration, as often as needed')
-    p.add_argument('--device', help='cpu or cuda; default: a GPU if there is one')
+    p.add_argument('--device', help='cpu or cuda; default: a GPU if there is one, the first of '
+                                    'those in CUDA_VISIBLE_DEVICES')
     p.add_argument('--list-configs', action='store_true',
                    help='only say which configurations there are')
     p.set_defaults(run=train_command)
@@ -246,13 +283,16 @@ def train_command(args):
     check(args.out, "where to? give --out DIR")
     rank, _ = this_process()
     config = open_run(args.out, configured(args.config, args.set), args.resume)
-    model, data, validate = make_network(config), training_data(config), make_validate(config)
+    check_run(config, args.device)
+    model = make_network(config, fill=not args.resume)
+    data, validate = training_data(config), make_validate(config)
     if not rank: print(_summary(config, model, data))
-    run = make_training(model, config, args.device)
-    done = run_training(run, data, args.out, validate, args.resume, title=args.config or '')
+    run, title = make_training(model, config, args.device), {'title': args.config}
+    done = run_training(run, data, args.out, validate, args.resume, **title if args.config else {})
     if rank: return 0 if done else 130
-    if run.skipped: print(f"{run.skipped} steps were skipped: their gradient was not finite")
-    if done: print(f"{args.out}: {run.step} steps done, weights in {args.out}/last.safetensors")
+    if run.skipped: print(f"{_many(run.skipped, 'step')} skipped: the gradient was not finite")
+    if done: print(f"{args.out}: {_many(run.step, 'step')} done, weights in "
+                   f"{args.out}/last.safetensors")
     else: print(f"{args.out}: stopped after step {run.step}, all is saved; go on with: "
                 f"seem train --out {args.out} --resume")
     return 0 if done else 130
@@ -261,7 +301,7 @@ def train_command(args):
 def _summary(config, model, data):
     "What is about to happen, in a line."
     parameters = sum(p.numel() for p in model.parameters())
-    what = 'clips' if hasattr(data, 'clips') else 'frames'
+    what = 'clip' if hasattr(data, 'clips') else 'frame'
     return (f"{config.mode}: {type(model).__name__}, {parameters/1e6:.2f} M parameters; "
-            f"{len(getattr(data, what))} {what} of {', '.join(config.data)}; "
-            f"{config.steps} steps of {config.batch_size} crops")
+            f"{_many(len(getattr(data, f'{what}s')), what)} of {', '.join(config.data)}; "
+            f"{_many(config.steps, 'step')} of {_many(config.batch_size, 'crop')}")

@@ -9,7 +9,7 @@ core <- all
 layers <- seem edvr basicvsr temporal evaluate flow training
 seem <- edvr basicvsr compare config evaluate_tools training
 degradation <- metrics torch_metrics temporal data datasets data_tools evaluate flow
-masks <- sam data store datasets evaluate evaluate_tools compare motion
+masks <- sam data store datasets evaluate evaluate_tools compare motion training
 store <- datasets evaluate evaluate_tools compare motion training
 checkpoints <- sam evaluate evaluate_tools compare fetch runs training
 metrics <- data_tools evaluate evaluate_tools

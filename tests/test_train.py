@@ -1,8 +1,10 @@
 "Training runs that are killed, interrupted, shared out, and that find the disk full."
-import itertools, json, os, random, re, signal, subprocess, sys, time
+import csv, itertools, json, os, random, re, shutil, signal, subprocess, sys, time
+from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest, torch
 from conftest import BIN, ROOT, run, small_disk
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'train']
@@ -99,19 +101,68 @@ r._remove_old = remove_old""")
 
 @pytest.mark.parametrize('killer', KILLERS)
 def test_killed_and_resumed(killer, config, whole, tmp_path):
-    "Weights, average and log as if nothing had happened."
+    "Weights, average and log as if nothing had happened; a line of the log is the mean of three steps of the other run."
     out = tmp_path/'run'
     code = f"import os, signal, sys\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n{KILLERS[killer]}\n" \
            "from seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
     killed = run(sys.executable, '-c', code, 'train', '--config', config, '--out', out, '--device', 'cpu',
-                 OMP_NUM_THREADS=1, check=False)
+                 '--set', 'log_every=3', OMP_NUM_THREADS=1, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stdout
     train('--out', out, '--resume')
     assert same(weights(out), weights(whole))
     last = 'checkpoints/step_0000006.safetensors'
     assert same(load_file(out/last), load_file(whole/last))
-    assert pd.read_csv(out/'log.csv').loss.tolist() == pd.read_csv(whole/'log.csv').loss.tolist()
+    losses, every_step = ([float(row['loss']) for row in csv.DictReader((p/'log.csv').open())] for p in (out, whole))
+    assert losses == [sum(every_step[i:i + 3])/3 for i in (0, 3)]
     assert not [p for p in out.rglob('*') if '.tmp' in p.name]
+
+
+def test_resumed_without_its_start_files(config, whole, tmp_path):
+    "From the checkpoint before a damaged one, with other files for `start`, clips and masks that were moved; the title stays."
+    out = tmp_path/'run'
+    shutil.copytree(whole, out)
+    newest, clips = out/'checkpoints'/'step_0000006.safetensors', tmp_path/'moved'/'clips'
+    newest.write_bytes(newest.read_bytes()[:1000])
+    shutil.copytree(config.parent/'clips', clips)
+    text = config.read_text().replace(str(config.parent/'clips'), str(clips)).replace(str(config.parent/'backbone'), '/gone/backbone')
+    (tmp_path/'b.toml').write_text(f'num_workers = 1\n{text}')
+    done = train('--config', tmp_path/'b.toml', '--out', out, '--resume')
+    assert 'taking the one before' in done.stdout
+    assert same(weights(out), weights(whole))
+    with safe_open(out/'last.safetensors', 'pt') as f: header = {k: json.loads(v) for k, v in f.metadata().items()}
+    assert (header['step'], header['config']['data']) == (6, [str(clips)])
+    assert 'num_workers = 1' in (out/'config.toml').read_text()
+
+
+def test_nothing_to_resume(whole, tmp_path, capsys):
+    "No checkpoint can be read: one line, and the folder stays as it was."
+    from seem_nbdev.cli import main
+    out = tmp_path/'run'
+    shutil.copytree(whole, out)
+    for path in (out/'checkpoints').glob('*.safetensors'): path.write_bytes(b'')
+    before = {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+    assert main(['train', '--out', str(out), '--resume', '--device', 'cpu']) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'holds no checkpoint that can be read, so there is nothing to resume' in last
+    assert before == {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+
+
+def test_every_process_takes_the_first_ones_checkpoint(tmp_path, monkeypatch):
+    "Also one that could read a newer checkpoint."
+    import accelerate.utils
+    from seem_nbdev import runs
+    from seem_nbdev.basicvsr import BasicVSR
+    from seem_nbdev.config import TrainConfig
+    from seem_nbdev.train import make_training
+    new = lambda: make_training(BasicVSR(mid_channels=8, num_blocks=1, hr_channels=8), TrainConfig(mode='backbone', num_frames=2), 'cpu')
+    first = new()
+    for first.step in (1, 2): runs.save_checkpoint(first, tmp_path)
+    second = new()
+    second.accelerator = SimpleNamespace(num_processes=2, process_index=1, is_main_process=False, scaler=None)
+    def broadcast(objects): objects[0] = tmp_path/'step_0000001.json'
+    monkeypatch.setattr(accelerate.utils, 'broadcast_object_list', broadcast)
+    runs.go_on(second, tmp_path)
+    assert second.step == 1 and len(runs.saved_checkpoints(tmp_path)) == 2 # only the first process removes files
 
 
 def test_ctrl_c(config, whole, tmp_path):
@@ -195,6 +246,28 @@ def test_bad_input_is_one_line(args, message, tmp_path, capsys, monkeypatch):
     from seem_nbdev.cli import main
     monkeypatch.chdir(tmp_path)
     assert main(['train', *args, '--device', 'cpu']) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith('seem:')]
+    assert len(err) == 1 and message in err[0], err
+
+
+@pytest.mark.parametrize('args, message', [
+    ([], "8 processes cannot share 6 crops (batch_size 6, accumulate 1) equally; valid numbers of processes: 1, 2, 3, 6; or set batch_size"),
+    (['--set', 'batch_size=8', '--device', 'cuda:x'], "unknown device 'cuda:x'"),
+    (['--set', 'batch_size=8', '--set', 'precision=fp16'], "precision 'fp16' needs a GPU"),
+    (['--set', 'batch_size=8', '--set', 'prior=sma'], "unknown prior 'sma'; valid:"),
+    (['--set', 'batch_size=8', '--set', 'validate=Vid5'], "unknown dataset 'Vid5'; valid:"),
+    (['--set', 'batch_size=8', '--set', 'validate=REDS4'], "validate is 'REDS4', which lacks 8 folders:"),
+], ids=lambda v: v[-1] if isinstance(v, list) and v else '')
+def test_found_before_anything_is_loaded(args, message, tmp_path, capsys, monkeypatch):
+    "As one of eight processes."
+    from seem_nbdev import training
+    from seem_nbdev.cli import main
+    def load(*_, **__): raise AssertionError('loaded')
+    for name in ('make_network', 'training_data', 'make_validate'): monkeypatch.setattr(training, name, load)
+    monkeypatch.setattr(training, 'this_process', lambda: (0, 8))
+    monkeypatch.setenv('SEEM_DATA', str(tmp_path))
+    device = [] if '--device' in args else ['--device', 'cpu']
+    assert main(['train', '--config', 'basicvsr_seem_reds', '--out', str(tmp_path/'x'), *args, *device]) == 1
     err = [line for line in capsys.readouterr().err.splitlines() if line.startswith('seem:')]
     assert len(err) == 1 and message in err[0], err
 
