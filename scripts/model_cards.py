@@ -15,6 +15,7 @@ HEAD = """# The networks of the profiles `demo` and `small`
 - **Data**: 20 DAVIS clips of 24 frames (BSD), shrunk by 2/3, and frames 0 to 91 of Big Buck Bunny (CC-BY 3.0, Blender Foundation), halved.
   No Vid4, no Vimeo-90K, no REDS; no weights of anybody else. **Masks**: superpixels, which are not SAM's.
 - **Chain**: BasicVSR from single frames and a flow network that learnt from synthetic motion ([25_flow](../../../nbs/25_flow.ipynb)), EDVR from single frames; the control and all kinds of SEEM begin with the shipped, half-precision backbone.
+  `basicvsr_long` is that backbone trained on, on longer clips, with averaged weights; nothing is fine-tuned from it.
   BasicVSR's flow does not move after its own training, so the files of fine-tuned networks leave it out: they lie over their backbone's file.
 - **Training**: `python scripts/train_demo.py`; every key is in the `.json` beside a file. Of the chain, not shipped: 1500 steps for the flow (it was interrupted at step 1200, where its optimiser began afresh, and drew the same kind of
   motion from an earlier revision of the generator), 1200 for BasicVSR and 1000 for EDVR on single frames.
@@ -30,7 +31,8 @@ Scores: the real Vid4, luma, all frames, mean over the four clips; bicubic inter
 
 def vid4_scores():
     "Checksum of weights -> mean PSNR and SSIM over the clips of Vid4, masks as trained."
-    files = sorted((root()/'results'/'small').glob('table[1256]_rows.csv'))
+    small = root()/'results'/'small'
+    files = sorted([*small.glob('table[1256]_rows.csv'), *small.glob('basicvsr_long_rows.csv')])
     if not files: return {}, '–'
     rows = clip_means(pd.concat(map(load_rows, files)))
     rows = rows[rows.metric.isin(['psnr', 'ssim']) & ~rows.seem.str.contains('masks')]

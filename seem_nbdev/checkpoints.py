@@ -5,7 +5,7 @@
 # %% ../nbs/10_checkpoints.ipynb #ee917a31
 from __future__ import annotations
 import hashlib, json, pickle, re, struct, zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 import torch
@@ -122,6 +122,8 @@ _SHIPPED = {f'demo_{arch}{kind}': _shipped(arch, kind) for arch in _NETS for kin
             if arch == 'basicvsr' or not kind.endswith('ward')}
 _SHIPPED |= {f'demo_basicvsr{kind}_seed{seed}': _shipped('basicvsr', kind, seed)
              for kind in ('_control', '_seem') for seed in (1, 2)}
+_SHIPPED['demo_basicvsr_long'] = replace(_shipped('basicvsr', ''), base='demo_basicvsr',
+    file='weights/demo/basicvsr_long.safetensors', title='BasicVSR, small, trained for longer')
 
 # %% ../nbs/10_checkpoints.ipynb #6c3ffa85
 def _yours(name, kind):
