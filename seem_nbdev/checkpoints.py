@@ -317,6 +317,7 @@ def _json(text):
     try: return json.loads(text)
     except ValueError: return text
 
+# %% ../nbs/10_checkpoints.ipynb #10c4e0ab
 def checkpoint_state(
     name:str, # in `CHECKPOINTS`
 )->dict:      # parameter name of the reference -> tensor
