@@ -351,9 +351,9 @@ def save(
     check(path.suffix == '.safetensors', f"{path} should end in .safetensors")
     state = model.state_dict() if isinstance(model, nn.Module) else model
     stored = lambda v: v.to(dtype) if v.is_floating_point() else v
-    over = [k for k, v in state.items() if v.isfinite().all() and not stored(v).isfinite().all()]
+    kept = {k: stored(v).detach().cpu().contiguous().clone() for k, v in state.items()}
+    over = [k for k, v in kept.items() if not v.isfinite().all() and state[k].isfinite().all()]
     check(not over, f"{path}: {', '.join(over[:3])} are too large for {dtype}; take torch.float32")
-    state = {k: stored(v).detach().cpu().contiguous().clone() for k, v in state.items()}
     header = {k: json.dumps(v) for k, v in metadata.items()}
-    with atomic_path(path) as part: save_file(state, part, header)
+    with atomic_path(path) as part: save_file(kept, part, header)
     return path

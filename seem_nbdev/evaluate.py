@@ -207,9 +207,9 @@ class Scorer:
     def __post_init__(self):
         check(self.metrics, f"no metrics; valid: {', '.join(SCORES)}")
         for m in self.metrics: one_of(m, SCORES, 'metric')
-        check(self.flow or not {*TEMPORAL} & {*self.metrics} and
-              (self.lpips or 'lpips' not in self.metrics),
-              f"{', '.join(self.metrics)} need networks; take `make_scorer`")
+        needed = dict.fromkeys(TEMPORAL, self.flow) | dict(lpips=self.lpips)
+        for m in self.metrics:
+            check(needed.get(m, True) is not None, f"{m} needs a network; take `make_scorer`")
 
     def __call__(self, sr, gt, channel='rgb', crop_border=0): # 2 x (t,h,w,3) uint8
         # -> frame and metrics; the temporal ones are NaN for the first frame, and for one that

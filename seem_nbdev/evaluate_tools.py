@@ -106,12 +106,16 @@ def _from_folder(path): # what `save_pretrained` wrote
     return arch.from_pretrained(path), sha256(path/'model.safetensors'), ''
 
 # %% ../nbs/29_evaluate_tools.ipynb #b7d6ce90
-def _prior(about): return about.get('config', {}).get('prior', '')
+def _config(about): # of the training, where a file of ours says it
+    config = about.get('config')
+    return config if isinstance(config, dict) else {}
+
+def _prior(about): return _config(about).get('prior', '')
 
 def _below(state, about): # checkpoints or files that a file of weights lies over
     if 'base' in about: return [about['base']] if about['base'] else []
     alone = all(k.startswith('seem.') for k in state)
-    return about.get('config', {}).get('start', []) if alone else []
+    return _config(about).get('start', []) if alone else []
 
 # %% ../nbs/29_evaluate_tools.ipynb #5c04ed04
 def _from_file(path):
