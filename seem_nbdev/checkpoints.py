@@ -165,10 +165,11 @@ def sha256(
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def checksum(
-    name:str, # in `CHECKPOINTS`
-)->str:       # of its file; with a base, of both, the base's first
+    name, # in `CHECKPOINTS`, or a file
+)->str:   # of its file; with a base, of both, the base's first
     "Which weights exactly."
-    known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
+    known = CHECKPOINTS.get(str(name))
+    if not known: return sha256(name)
     return '+'.join([*([checksum(known.base)] if known.base else []), sha256(known.path())])
 
 def verified(
@@ -319,10 +320,11 @@ def _json(text):
 
 # %% ../nbs/10_checkpoints.ipynb #10c4e0ab
 def checkpoint_state(
-    name:str, # in `CHECKPOINTS`
-)->dict:      # parameter name of the reference -> tensor
+    name, # in `CHECKPOINTS`, or a file
+)->dict:  # parameter name of the reference -> tensor
     "The weights of a checkpoint, those of its base included."
-    known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
+    known = CHECKPOINTS.get(name := str(name))
+    if not known: return reference_names(read_state(name))
     below = checkpoint_state(known.base) if known.base else {}
     return below | reference_names(read_state(verified(name)), known.key_map)
 
@@ -332,11 +334,9 @@ def load(
     model:nn.Module, # filled in place
 )->nn.Module:        # `model`
     "Fill `model` with weights, strictly."
-    known = CHECKPOINTS.get(str(name_or_path))
-    if not known:
-        return load_state(reference_names(read_state(name_or_path)), model, str(name_or_path))
+    state, known = checkpoint_state(name_or_path), CHECKPOINTS.get(str(name_or_path))
+    if not known: return load_state(state, model, str(name_or_path))
     article = 'an' if known.arch[0] in 'aeiou' else 'a'
-    state = checkpoint_state(str(name_or_path))
     return load_state(state, model, f"{known.path()} (this is {article} {known.arch} checkpoint)")
 
 # %% ../nbs/10_checkpoints.ipynb #9176e8dd

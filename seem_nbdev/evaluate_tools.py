@@ -11,8 +11,7 @@ import pandas as pd, torch
 from tabulate import tabulate
 from torch import nn
 from .checkpoints import (
-    CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, read_state,
-    reference_names, sha256)
+    CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, sha256)
 from .compare import scored
 from .core import check, data_dir, get_device, one_of, this_process
 from .data import HOMES, find_sources, home_of
@@ -119,11 +118,10 @@ def _below(state, about): # checkpoints or files that a file of weights lies ove
 
 # %% ../nbs/29_evaluate_tools.ipynb #5c04ed04
 def _from_file(path):
-    state, about, sums = reference_names(read_state(path)), read_metadata(path), []
+    state, about, sums = checkpoint_state(path), read_metadata(path), []
     for name in reversed(_below(state, about)):
-        known = name in CHECKPOINTS
-        state = (checkpoint_state(name) if known else reference_names(read_state(name))) | state
-        sums.insert(0, checksum(name) if known else sha256(name))
+        state = checkpoint_state(name) | state
+        sums.insert(0, checksum(name))
     arch, args = sizes_of(state, path)
     model = load_state(state, build_model(arch, **args), str(path))
     return model, '+'.join([*sums, sha256(path)]), _prior(about)

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from .checkpoints import (
-    CHECKPOINTS, checkpoint_state, load_state, read_state, reference_names, save, sha256)
+from .checkpoints import checkpoint_state, load_state, save, sha256
 from .compare import VARIANTS, load_variants
 from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
@@ -52,7 +51,7 @@ def check_run(
 # %% ../nbs/27_training.ipynb #63e2f6fc
 def _fill(model, name)->set: # of names
     "Load one checkpoint into a network, whatever part of it the file holds: the names filled."
-    state = checkpoint_state(name) if name in CHECKPOINTS else reference_names(read_state(name))
+    state = checkpoint_state(name)
     if 'basic_module.0.basic_module.0.weight' in state and not isinstance(model, SPyNet):
         check(hasattr(model, 'spynet'),
               f"{name} is a flow network, but {type(model).__name__} has none")
