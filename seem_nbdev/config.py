@@ -197,7 +197,7 @@ def read_options(
     base = options.pop('extends', None)
     if base is None: return options
     under = read_options(_extended(path, base), (*seen, path.resolve()))
-    tables = {k: under[k] | v for k, v in options.items() if isinstance(v, dict) and k in under}
+    tables = {'size': under['size'] | options['size']} if {'size'} <= {*under} & {*options} else {}
     return under | options | tables
 
 # %% ../nbs/24_config.ipynb #a7b47ebf

