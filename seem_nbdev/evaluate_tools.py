@@ -30,7 +30,7 @@ from .store import cached_masks
 
 # %% auto #0
 __all__ = ['PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first',
-           'prior_for', 'run_network', 'add_evaluate', 'run_evaluate']
+           'prior_for', 'check_degradation', 'run_network', 'add_evaluate', 'run_evaluate']
 
 # %% ../nbs/29_evaluate_tools.ipynb #bc06ffa3
 def find_clips(
@@ -219,6 +219,17 @@ def prior_for(
     options = trained | dict(files=dict(folder=labels), sam=which | dict(device=device))
     return make_prior(name, **options.get(name, {})) if name else None
 
+# %% ../nbs/29_evaluate_tools.ipynb #7c1d2e90
+def check_degradation(
+    networks:list, # of `Network`
+    protocol:Protocol,
+):
+    "Warn of networks that were trained for other frames than they are given."
+    for n in networks:
+        if n.degradation != protocol.degradation: warnings.warn(
+            f"{n.name} was trained for {n.degradation} frames (Gaussian blur, then every fourth "
+            f"pixel); those of {protocol.dataset} are {protocol.degradation} (bicubic)")
+
 # %% ../nbs/29_evaluate_tools.ipynb #c483dfef
 def run_network(
     network:Network,
@@ -317,10 +328,7 @@ def _checked(args):
     names = [n.name for n in networks]
     check(len(set(names)) == len(names), f"models are called {', '.join(names)}; call one of them "
           "otherwise: --model NAME=FILE")
-    for n in networks:
-        if n.degradation != protocol.degradation: warnings.warn(
-            f"{n.name} was trained for {n.degradation} frames (Gaussian blur, then every fourth "
-            f"pixel); those of {protocol.dataset} are {protocol.degradation} (bicubic)")
+    check_degradation(networks, protocol)
     prior = prior_for(networks, args.prior, args.labels, args.sam, args.device)
     dtype = None if args.dtype == 'float32' else getattr(torch, args.dtype)
     score = make_scorer(metrics, args.flow, args.device)
