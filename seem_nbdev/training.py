@@ -73,7 +73,7 @@ def _check_filled(model, config, filled):
     check(not fresh, f"mode {config.mode!r} begins with a trained backbone, but start = "
           f"{list(config.start)} leaves {len(fresh)} of its {len(own)} parameters untrained, such "
           f"as {', '.join(fresh[:1])}; name the backbone's checkpoint in start, e.g. "
-          "['basicvsr_reds4']")
+          "['basicvsr_reds4_official']")
 
 # %% ../nbs/27_training.ipynb #4cf8d0a7
 def make_network(
