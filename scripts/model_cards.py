@@ -59,7 +59,7 @@ def card(name, scores):
 
 def text():
     scores, bicubic = vid4_scores()
-    shipped = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
+    shipped = [name for name, c in CHECKPOINTS.items() if c.shipped]
     noted = ', '.join(f'`{CHECKPOINTS[name].path().name}`' for name in shipped if 'note' in about(name))
     table = pd.DataFrame([card(name, scores) for name in shipped])
     return HEAD.format(noted=noted) + table.to_markdown(index=False, disable_numparse=True) + '\n' + FOOT.format(bicubic=bicubic)

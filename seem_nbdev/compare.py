@@ -22,7 +22,7 @@ from .datasets import LAYOUTS, MOTIONS
 from seem_nbdev.evaluate import (
     ARCHITECTURES, Protocol, bicubic, build_model, device_name, evaluate, load_clip, protocol_of,
     restore)
-from .masks import shuffle_masks
+from .masks import make_prior, options_text, shuffle_masks
 from .results import (
     METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, load_rows, make_rows,
     method_name, one_profile, save_rows, spread, with_average)
@@ -31,15 +31,15 @@ from .store import frames_digest
 
 # %% auto #0
 __all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
-           'check_ready', 'load_variants', 'ClipMaskMap', 'control_masks', 'scored', 'compare', 'over_seeds',
-           'seed_table', 'mean_over_seeds', 'seed_differences', 'seed_intervals', 'differences',
+           'check_ready', 'with_weights', 'load_variants', 'ClipMaskMap', 'control_masks', 'scored', 'compare',
+           'over_seeds', 'seed_table', 'mean_over_seeds', 'seed_differences', 'seed_intervals', 'differences',
            'seed_difference_table']
 
 # %% ../nbs/23_compare.ipynb #8863cea0
 SEEM_KINDS = dict(none='', control='_control', full='_seem', **{'seem-only': '_seem_only'})
 BRANCHES = ('both', 'forward', 'backward')
 _PUBLISHED = dict(edvr=('edvr_m_reds', 'edvr_l_vimeo90k'), # trained on REDS, on Vimeo-90K
-                  basicvsr=('basicvsr_reds4', 'basicvsr_vimeo90k_bi'))
+                  basicvsr=('basicvsr_reds4_official', 'basicvsr_vimeo90k_bi_official'))
 
 # %% ../nbs/23_compare.ipynb #d3217895
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def missing_files(
 )->list: # one line per missing file; empty when the run can start
     "What `profile` still needs, from where, and where to put it."
     lines = missing_clips(profile.dataset)
-    if profile.prior == 'sam': lines += missing_checkpoints(['sam_vit_h'])
+    if profile.prior == 'sam' and any(v.has_seem for v in variants):
+        lines += missing_checkpoints(['sam_vit_h'])
     if profile.weights != 'train':
         lines += missing_checkpoints([v.checkpoint(profile) for v in variants])
     return lines
@@ -155,6 +156,20 @@ def check_ready(
     lines = missing_files(profile, variants)
     head = f"profile {profile.name!r} cannot run yet; {len(lines)} things are missing:"
     check(not lines, '\n- '.join([head, *lines]))
+
+# %% ../nbs/23_compare.ipynb #24a9cfb9
+def with_weights(
+    profile:Profile,
+    variants=VARIANTS, # the networks of the run
+)->tuple: # those whose weights are here; a table of the others: index method, columns lacks, get
+    "Part the networks of a comparison by whether their weights are on this machine."
+    lines = {} if profile.weights == 'train' else {
+        v: missing_checkpoints([v.checkpoint(profile)]) for v in variants}
+    there = tuple(v for v in variants if not lines.get(v))
+    lacking = {method_name(v.model, v.kind): dict(zip(('lacks', 'get it'), line.split(': ', 1)))
+               for v in variants for line in lines.get(v) or () if v not in there}
+    table = pd.DataFrame(lacking.values(), pd.Index(lacking, name='method'), ['lacks', 'get it'])
+    return there, table
 
 # %% ../nbs/23_compare.ipynb #7c44da35
 def load_variants(
@@ -250,7 +265,7 @@ def _name(variant, seem):
 
 def _runs(variant, prior, masks, others):
     "What the column `seem` says, prior and masks: of the variant, and of its controls."
-    if not variant.has_seem: return [(variant.kind, prior, None)]
+    if not variant.has_seem: return [(variant.kind, 'none', None)]
     before = '' if variant.kind == 'full' else f'{variant.kind}, '
     return [(variant.kind, prior, masks)] + [
         (f"{before}{'no' if name == 'none' else name} masks", name, other)
@@ -270,13 +285,15 @@ def compare(
     protocol = protocol_of(profile.dataset, profile.channel)
     context |= dict(profile=profile.name, dataset=profile.dataset, degradation='BI')
     about, first = context | dict(model='Bicubic', device='cpu'), load_clip(clips[0])
+    if any(v.has_seem for v in networks): options = options_text(make_prior(profile.prior))
     make, key = lambda: bicubic(protocol), ('bicubic', asdict(protocol))
     found, frames = scored(make, clips, protocol, key, 'Bicubic', **about)
     rows, frames = [found], {'Bicubic': frames}
     for variant, (model, checkpoint) in networks.items():
         about = context | _about(variant, model, checkpoint, profile, seed)
         for seem, prior, given in _runs(variant, about['prior'], masks, others or {}):
-            about |= dict(seem=seem, prior=prior)
+            about |= dict(seem=seem, prior=prior,
+                          prior_options='' if prior == 'none' else options)
             its = None if given is None else lambda clip: given[clip.name]
             make, name = partial(_method, model, its, first, protocol), _name(variant, seem)
             key = checkpoint and (checkpoint, asdict(protocol), about['device'])

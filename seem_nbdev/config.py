@@ -39,6 +39,7 @@ class TrainConfig:
     zero_last:bool=False    # begin with the frame enlarged bilinearly: the last layer is zero
     data:tuple=('REDS',)    # 'REDS', 'Vimeo-90K', 'DAVIS', 'embedded', or folders of clips
     prior:str='sam'         # whose masks, in `masks.PRIORS`
+    prior_options:dict=field(default_factory=dict) # of that prior, e.g. checkpoint
     masks:str=''            # a `MaskStore` that holds them; '': the cache, computed at the start
     num_frames:int=15       # consecutive frames of a crop
     mirror:bool=False       # append the frames once more, backwards
@@ -196,7 +197,7 @@ def read_options(
     base = options.pop('extends', None)
     if base is None: return options
     under = read_options(_extended(path, base), (*seen, path.resolve()))
-    tables = {k: under[k] | v for k, v in options.items() if isinstance(v, dict) and k in under}
+    tables = {'size': under['size'] | options['size']} if {'size'} <= {*under} & {*options} else {}
     return under | options | tables
 
 # %% ../nbs/24_config.ipynb #a7b47ebf

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import importlib.util, os, warnings
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -19,9 +20,10 @@ from .degradation import (
 from .masks import check_frames, check_masks
 
 # %% auto #0
-__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'HOMES', 'BENCHMARKS', 'DATASETS', 'Clip', 'degraded', 'read_image', 'frame_files',
-           'read_frames', 'read_video', 'Source', 'find_sources', 'Segment', 'embedded_dir', 'embedded_clips',
-           'Benchmark', 'missing_data', 'home_of', 'vid4', 'reds4', 'davis', 'get_clips', 'augment', 'CropDataset']
+__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'HOMES', 'BENCHMARKS', 'DAVIS_SPLIT', 'DATASETS', 'Clip', 'degraded', 'read_image',
+           'frame_files', 'read_frames', 'read_video', 'Source', 'find_sources', 'Segment', 'embedded_dir',
+           'embedded_clips', 'Benchmark', 'missing_data', 'home_of', 'vid4', 'reds4', 'davis', 'davis_part',
+           'get_clips', 'augment', 'CropDataset']
 
 # %% ../nbs/09_data.ipynb #9b63f985
 @dataclass(frozen=True, eq=False)
@@ -282,6 +284,7 @@ def missing_data(
     "What a data set lacks on this machine."
     if one_of(dataset, DATASETS, 'dataset') == 'embedded':
         return [] if embedded_dir() else ["the embedded clips: pip install 'seem_nbdev[demo]'"]
+    dataset = dataset.partition(' ')[0] # of 'DAVIS train'
     b, home = BENCHMARKS[dataset], home_of(dataset, root)
     folders = [home/sub/clip for sub in (b.gt, b.lq) if sub for clip in (b.clips or ('',))]
     note = "" if root or data_dir() else "; set SEEM_DATA to the folder that holds it"
@@ -338,9 +341,29 @@ def davis(
             for name, gt, _, source in found]
 
 # %% ../nbs/09_data.ipynb #33dca52f
+DAVIS_SPLIT = MappingProxyType(dict( # all others are for training
+    test=('blackswan', 'car-roundabout', 'dance-twirl', 'goat', 'parkour', 'scooter-black'),
+    val=('cows', 'kite-surf', 'soapbox')))
+
+def davis_part(
+    part:str, # 'train', 'val' or 'test'
+    root=None, num_frames:int|None=None, # as of `davis`
+)->list[Clip]:
+    "The clips of one part of the split."
+    if part in DAVIS_SPLIT: return davis(root, num_frames, DAVIS_SPLIT[part])
+    one_of(part, ('train', *DAVIS_SPLIT), 'part of DAVIS')
+    missing = missing_data('DAVIS', root)
+    check(not missing, f'DAVIS is not here: {", ".join(missing)}')
+    held_out = {name for names in DAVIS_SPLIT.values() for name in names}
+    home = home_of('DAVIS', root)/BENCHMARKS['DAVIS'].gt
+    return davis(root, num_frames, sorted(p.name for p in home.iterdir()
+                                          if p.is_dir() and p.name not in held_out))
+
+# %% ../nbs/09_data.ipynb #d164d56a
 DATASETS = MappingProxyType({
     'embedded': lambda root, num_frames: embedded_clips('test', num_frames),
     'Vid4': vid4, 'REDS4': reds4, 'DAVIS': davis,
+    **{f'DAVIS {part}': partial(davis_part, part) for part in ('train', *DAVIS_SPLIT)},
 })
 
 def get_clips(
@@ -372,8 +395,10 @@ class CropDataset(Dataset):
         patch_size:int=64,    # low-resolution pixels
         seed:int=0,
         length:int=1000,      # number of items
+        turned=None,          # `turned` of the masks' prior, where their planes have directions
     ):
         check(min(num_frames, patch_size, length) > 0, "num_frames, patch_size and length are >= 1")
+        self.turned = turned or (lambda masks, k: masks)
         _check_clips(clips, masks, num_frames, patch_size)
         self.clips, self.masks, self.seed, self.length = clips, masks, seed, length
         self.num_frames, self.patch_size = num_frames, patch_size
@@ -398,7 +423,8 @@ class CropDataset(Dataset):
         item = dict(lqs=lqs, gt=gt, key=f"{clip.name}/{t}/{y}/{x}/{k}")
         if self.masks is None: return item
         masks = self.masks[clip.name][t:t + n, :, y:y + p, x:x + p]
-        return dict(item, masks=torch.from_numpy(augment([masks], k)[0].copy()))
+        masks = self.turned(augment([masks], k)[0], k)
+        return dict(item, masks=torch.from_numpy(masks.copy()))
 
 def _unit(frames): # (n,3,h,w) uint8 view -> float32 in [0,1]; NumPy: no threads for so little work
     return torch.from_numpy(np.divide(frames, np.float32(255), order='C', dtype=np.float32))

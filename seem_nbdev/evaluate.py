@@ -159,7 +159,8 @@ def clip_masks(
     options = dict(device=device) if prior == 'sam' else {}
     prior = make_prior(prior, **options) if isinstance(prior, str) else prior
     bar = tqdm(clips, f'{prior.name} masks', leave=False)
-    return {c.name: cached_masks(c.name, c.lq, prior.for_clip(c.name), path) for c in bar}
+    return {c.name: cached_masks(c.name, c.lq, prior.for_clip(c.name, c.gt), path)
+            for c in bar}
 
 # %% ../nbs/12_evaluate.ipynb #51b0b42f
 def load_clip(

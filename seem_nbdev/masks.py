@@ -4,7 +4,7 @@
 
 # %% ../nbs/04_masks.ipynb #e86aec81
 from __future__ import annotations
-import hashlib, importlib, math
+import hashlib, importlib, json, math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +18,10 @@ from tqdm import tqdm
 from .core import check, in_order, one_of
 
 # %% auto #0
-__all__ = ['NUM_MASKS', 'MAX_LABELS', 'SHUFFLES', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks', 'order_and_pad', 'planes',
-           'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior', 'shuffle_masks', 'ShuffledPrior',
-           'blob_ranks', 'RandomPrior', 'make_prior', 'masks_of']
+__all__ = ['NUM_MASKS', 'MAX_LABELS', 'SHUFFLES', 'PLACES', 'BITS', 'PRIORS', 'MaskPrior', 'check_frames', 'check_masks',
+           'order_and_pad', 'planes', 'SuperpixelPrior', 'NonePrior', 'read_labels', 'nearest', 'FilesPrior',
+           'shuffle_masks', 'ShuffledPrior', 'blob_ranks', 'RandomPrior', 'bit_planes', 'OraclePrior', 'make_prior',
+           'options_text', 'masks_of']
 
 # %% ../nbs/04_masks.ipynb #042b5e8b
 NUM_MASKS = 64 # C of section 3.2; the paper takes at most 64, a prior that has more is cut here
@@ -34,7 +35,8 @@ class MaskPrior(Protocol):
     framewise = False     # True: a frame's masks depend on that frame alone
     per_clip = ()         # those of the params that belong to one clip, such as its label files
     def __call__(self, frames:np.ndarray)->np.ndarray: ...
-    def for_clip(self, key): return self # the prior for the clip of that name
+    def for_clip(self, key, gt=None): return self # for the clip of that name and ground truth
+    def turned(self, masks, k): return masks # of a crop that `data.augment` turned by `k`
     def stream(self, frames): # iterable of (h,w,3) -> (num_masks,h,w) each, where `framewise`
         for frame in frames: yield self(frame[None])[0]
 
@@ -178,7 +180,7 @@ class FilesPrior(MaskPrior):
     name='files'
     per_clip=('files',)
 
-    def for_clip(self, key):
+    def for_clip(self, key, gt=None):
         own, flat = Path(self.folder)/key, Path(self.folder).is_dir() and self.files
         check(own.is_dir() or flat, f"no folder of labels {own} for clip {key!r}")
         return replace(self, folder=own if own.is_dir() else self.folder, whole=True)
@@ -226,7 +228,8 @@ class _OfPrior(MaskPrior):
     def __post_init__(self):
         if isinstance(self.prior, str): object.__setattr__(self, 'prior', make_prior(self.prior))
 
-    def for_clip(self, key): return replace(self, prior=self.prior.for_clip(key))
+    def for_clip(self, key, gt=None): return replace(self, prior=self.prior.for_clip(key, gt))
+    def turned(self, masks, k): return self.prior.turned(masks, k)
     @property
     def num_masks(self): return self.prior.num_masks
     @property
@@ -290,13 +293,59 @@ class RandomPrior(_OfPrior):
         areas = masks.sum((-2, -1), keepdims=True, dtype=np.int32)
         return blob_ranks(*masks.shape[-3:], self.seed) < areas
 
+# %% ../nbs/04_masks.ipynb #d65c621a
+PLACES, BITS = 4, 4 # places along each side of a pixel, and leading bits of luma at each
+
+def bit_planes(
+    gt:np.ndarray, # (t,4h,4w,3) uint8 RGB
+)->np.ndarray:     # (t,64,h,w) bool: places row by row, at each the leading bits, highest first
+    "The leading bits of the ground truth's luma (BT.601, full range) as planes of the frame."
+    luma = np.rint(gt @ np.array([.299, .587, .114])).astype(np.uint8)
+    t, H, W = luma.shape
+    places = luma.reshape(t, H//PLACES, PLACES, W//PLACES, PLACES).transpose(0, 2, 4, 1, 3)
+    bits = places[:, :, :, None] >> np.arange(7, 7 - BITS, -1, dtype=np.uint8)[:, None, None] & 1
+    return bits.astype(bool).reshape(t, -1, H//PLACES, W//PLACES)
+
+# %% ../nbs/04_masks.ipynb #10e82010
+@dataclass(frozen=True, eq=False)
+class OraclePrior(MaskPrior):
+    "The leading bits of the ground truth: the positive control, and no prior for use."
+    gt:np.ndarray|None=None # (t,4h,4w,3) uint8 RGB; `for_clip` sets it
+    name='oracle'
+    per_clip=('gt',)
+
+    def for_clip(self, key, gt=None):
+        check(gt is not None, f"prior 'oracle' needs ground truth; clip {key!r} has none")
+        return replace(self, gt=gt)
+
+    @property
+    def params(self):
+        return dict(places=PLACES, bits=BITS, gt=hashlib.sha256(self._gt()).hexdigest())
+    def _gt(self):
+        check(self.gt is not None, "prior 'oracle' needs the ground truth; use for_clip(name, gt)")
+        return np.ascontiguousarray(self.gt)
+
+    def __call__(self, frames):
+        t, h, w, _ = check_frames(frames).shape
+        size = t, PLACES*h, PLACES*w, 3
+        check(self._gt().shape == size, f"the ground truth is {self.gt.shape}, expected {size} "
+                                        f"for frames {frames.shape}")
+        return bit_planes(self.gt)
+
+    def turned(self, masks, k): # (t,64,h,w)
+        planes = masks.reshape(len(masks), PLACES, PLACES, BITS, *masks.shape[2:])
+        if k & 2: planes = planes[:, ::-1]
+        if k & 1: planes = planes[:, :, ::-1]
+        return (planes.swapaxes(1, 2) if k & 4 else planes).reshape(masks.shape)
+
 # %% ../nbs/04_masks.ipynb #37610b0b
 def _sam_prior(**kw):
     "`seem_nbdev.sam.SAMPrior`, imported when it is asked for; it says what it needs."
     return importlib.import_module('seem_nbdev.sam').SAMPrior(**kw)
 
 PRIORS = MappingProxyType(dict(superpixel=SuperpixelPrior, none=NonePrior, files=FilesPrior,
-                               shuffled=ShuffledPrior, random=RandomPrior, sam=_sam_prior))
+                               shuffled=ShuffledPrior, random=RandomPrior, oracle=OraclePrior,
+                               sam=_sam_prior))
 
 # %% ../nbs/04_masks.ipynb #f7a7c541
 def make_prior(
@@ -307,6 +356,14 @@ def make_prior(
     make = PRIORS[one_of(name, PRIORS, 'prior')]
     try: return make(**kw)
     except TypeError as e: check(False, f"prior {name!r}: {e}")
+
+# %% ../nbs/04_masks.ipynb #69c1b59e
+def options_text(
+    prior:MaskPrior,
+)->str: # JSON, keys in order; '' where there are none
+    "All that decides a prior's masks, but for what belongs to one clip."
+    options = {k: v for k, v in prior.params.items() if k not in prior.per_clip}
+    return json.dumps(options, sort_keys=True) if options else ''
 
 # %% ../nbs/04_masks.ipynb #f6f2731e
 def masks_of(

@@ -96,8 +96,10 @@ def motion_masks(
     if not isinstance(clips[0], Record): return clip_masks(clips, prior, path, device)
     by_key = {c.key: c for c in clips}
     made = make_prior(prior, **dict(device=device) if prior == 'sam' else {})
-    return ClipMaskMap(by_key, lambda key: cached_masks(key, load_clip(by_key[key]).lq,
-                                                        made.for_clip(key), path))
+    def masks(key):
+        clip = load_clip(by_key[key])
+        return cached_masks(key, clip.lq, made.for_clip(key, clip.gt), path)
+    return ClipMaskMap(by_key, masks)
 
 # %% ../nbs/28_motion.ipynb #a006e096
 def grouped(

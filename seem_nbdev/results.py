@@ -37,13 +37,13 @@ METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
            'next_iou': Metric('Next-frame IoU', '1', 3),
            'parameters': Metric('Parameters', '1', 0)}
 USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
-ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'dataset', 'degradation', 'channel',
+ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation', 'channel',
                'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',
                'profile', 'seed', 'checkpoint', 'version', 'device', 'seconds')
 NEEDED = ('profile', 'dataset', 'degradation', 'channel', 'model')        # on every number
 SETTING = ('profile', 'dataset', 'degradation', 'channel', 'crop_border') # shared by one table
 AVERAGE, AVERAGE_FRAMES = 'Average', 'Average (frames)'
-_RUN = ['table', 'model', 'seem', 'prior', 'seed', 'checkpoint', 'version', 'device']
+_RUN = ['table', 'model', 'seem', 'prior', 'prior_options', 'seed', 'checkpoint', 'version', 'device']
 _INTEGERS, _FLOATS = ['crop_border', 'frame', 'n_frames', 'seed'], ['value', 'seconds']
 _KINDS = {**dict.fromkeys(ROW_COLUMNS, object), **dict.fromkeys(_INTEGERS, 'Int64'),
           **dict.fromkeys(_FLOATS, 'float64')}
@@ -86,7 +86,7 @@ def _typed(rows):
     return rows
 
 # %% ../nbs/13_results.ipynb #b0aea374
-_DEFAULTS = dict(table='', seem='none', prior='none', crop_border=0, clip='', seed=None,
+_DEFAULTS = dict(table='', seem='none', prior='none', prior_options='', crop_border=0, clip='', seed=None,
                  checkpoint='', device='', seconds=np.nan)
 
 def make_rows(
@@ -173,6 +173,8 @@ def load_rows(path:str|Path)->pd.DataFrame: # exactly the rows that `save_rows` 
 def _read_csv(path, numbers):
     "Read all as text, then the columns `numbers` as Python reads floats: exactly."
     table = pd.read_csv(path, dtype=object, keep_default_na=False)
+    if 'prior' in table and 'prior_options' not in table: # written before there was this column
+        table.insert(table.columns.get_loc('prior') + 1, 'prior_options', '')
     return table.assign(**{c: [float(v or 'nan') for v in table[c]] for c in numbers if c in table})
 
 # %% ../nbs/13_results.ipynb #aa508865
@@ -377,7 +379,7 @@ def beside(
 # %% ../nbs/13_results.ipynb #3898896c
 def difference_to_paper(
     rows:pd.DataFrame, # tidy rows, all of profile 'paper'; `table` is '1' ... '6'
-)->pd.DataFrame:       # table, method, prior, clip, metric, ours, published, difference
+)->pd.DataFrame: # table, method, prior, clip, metric, ours, published, difference, reproduced
     "Ours minus the printed number, wherever the paper prints one; other profiles are refused."
     rows = clip_means(rows)
     other = sorted(set(rows.profile) - {'paper'})
@@ -389,8 +391,10 @@ def difference_to_paper(
     both = ours.merge(paper.assign(table=[*map(str, paper.table)]), on=keys)
     found = f"table {sorted(set(rows.table))} and dataset {sorted(set(rows.dataset))}"
     check(len(both), f"the paper prints none of these numbers: {found}; a table is '1' ... '6'")
-    both = both.assign(difference=both.ours - both.published)
-    return both[['table', 'method', 'prior', 'clip', 'metric', 'ours', 'published', 'difference']]
+    last_digit = 10.**-both.metric.map(lambda m: METRICS[m].decimals) # the paper's, of that metric
+    both = both.assign(difference=(d := both.ours - both.published), reproduced=d.abs() < last_digit)
+    return both[['table', 'method', 'prior', 'clip', 'metric', 'ours', 'published', 'difference',
+                 'reproduced']]
 
 # %% ../nbs/13_results.ipynb #e9c4f4cc
 def format_table(table:pd.DataFrame)->pd.DataFrame: # the same as text, one line of headings

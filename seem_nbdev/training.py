@@ -16,14 +16,14 @@ from .config import (
 from .core import (
     Profile, check, data_dir, one_of, results_dir, seed_everything, this_process)
 from .data import (
-    CropDataset, davis, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
+    CropDataset, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
 from .datasets import DiskDataset, records
 from .edvr import inflate_frames
 from .evaluate import (
     Scorer, build_model, clip_masks, evaluate, protocol_of, restore)
 from .flow import SyntheticMotion
 from .layers import SPyNet
-from .masks import PRIORS
+from .masks import PRIORS, make_prior
 from .results import USER, clip_means
 from .runs import open_run, run_training
 from .seem import SEEMConfig
@@ -31,8 +31,9 @@ from .store import MaskStore
 from .train import check_device, check_share, make_training, train
 
 # %% auto #0
-__all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'training_masks', 'training_data', 'make_validate',
-           'train_variants', 'prepare_variants', 'config_list', 'configured', 'add_train', 'train_command']
+__all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'prior_of', 'training_masks', 'training_data',
+           'make_validate', 'train_variants', 'prepare_variants', 'config_list', 'configured', 'add_train',
+           'train_command']
 
 # %% ../nbs/27_training.ipynb #2a8661a1
 def check_run(
@@ -97,7 +98,7 @@ ON_DISK = ('REDS', 'Vimeo-90K')
 # %% ../nbs/27_training.ipynb #e4afc802
 def _in_memory(name):
     "All training clips of a small data set."
-    if name == 'DAVIS': return davis()
+    if name.partition(' ')[0] == 'DAVIS': return get_clips(name)
     if name == 'embedded': return embedded_clips('train')
     check(Path(name).exists(), f"unknown data {name!r}; valid: 'REDS', 'Vimeo-90K', 'DAVIS', "
                                "'embedded', or a folder of clips")
@@ -114,6 +115,11 @@ def training_clips(
     check(data_dir(), f"{on_disk[0]} is looked for below $SEEM_DATA, which is not set")
     return records(on_disk[0], home_of(on_disk[0]), 'train')
 
+# %% ../nbs/27_training.ipynb #5c4f5fe8
+def prior_of(config:TrainConfig): # a `MaskPrior`
+    "The prior whose masks a run is trained with."
+    return make_prior(config.prior, **config.prior_options)
+
 # %% ../nbs/27_training.ipynb #458aac20
 def _make_masks_command(config, store):
     "What to type for the masks that are missing."
@@ -129,7 +135,7 @@ def training_masks(
     "The masks of all clips; those that are missing are named."
     if not has_seem(config.mode): return None
     on_disk = config.data[0] in ON_DISK
-    if not config.masks and not on_disk: return clip_masks(clips, config.prior)
+    if not config.masks and not on_disk: return clip_masks(clips, prior_of(config))
     path = config.masks or f'masks/{config.data[0]}.zarr'
     command = _make_masks_command(config, path)
     check(config.masks, f"masks of {config.data[0]} are not computed at the start of a run; make "
@@ -152,7 +158,7 @@ def training_data(
                  length=length)
     if config.data[0] not in ON_DISK:
         check(not config.mirror, "mirror is for clips on disk, such as Vimeo-90K's seven frames")
-        return CropDataset(clips, masks, **about)
+        return CropDataset(clips, masks, turned=prior_of(config).turned if masks else None, **about)
     share = config.cache/this_process()[1]
     return DiskDataset(clips, masks, mirror=config.mirror, cache=share, **about)
 
@@ -164,7 +170,7 @@ def make_validate(
     if not config.validate or config.mode == 'flow': return None
     protocol = protocol_of(config.validate)
     clips = get_clips(config.validate, num_frames=config.validate_frames or None)
-    masks = clip_masks(clips, config.prior) if has_seem(config.mode) else {}
+    masks = clip_masks(clips, prior_of(config)) if has_seem(config.mode) else {}
     about = dict(model=config.arch, profile=USER, dataset=protocol.dataset,
                  degradation=protocol.degradation)
     def validate(model):

@@ -11,7 +11,7 @@ seem <- edvr basicvsr compare config evaluate_tools training
 degradation <- metrics torch_metrics temporal data datasets data_tools evaluate flow mask_scores
 masks <- sam data store datasets evaluate evaluate_tools compare motion training
 store <- datasets evaluate evaluate_tools compare motion training
-checkpoints <- sam evaluate evaluate_tools compare fetch runs training
+checkpoints <- sam minisam evaluate evaluate_tools compare fetch runs training
 metrics <- data_tools evaluate evaluate_tools mask_scores
 torch_metrics <- evaluate
 temporal <- evaluate motion mask_scores
@@ -33,7 +33,7 @@ TOP = {'upscale', 'cli'}   # these may import everything
 LAZY = {('masks', 'sam'), ('masks', 'store')}  # found by name, when they are asked for
 # package: the modules that own it
 HEAVY = {'segment_anything': 'sam', 'timm': 'sam', 'av': 'data', 'zarr': 'store', 'numcodecs': 'store',
-         'accelerate': 'core train runs', 'tensorboard': 'runs', 'lpips': 'torch_metrics'}
+         'accelerate': 'core train runs', 'tensorboard': 'runs', 'lpips': 'torch_metrics', 'onnx': 'minisam'}
 
 DYNAMIC = r'(^|\.)(import_module|__import__)$'
 MODULES = sorted(p for p in (ROOT/'seem_nbdev').glob('*.py') if not p.stem.startswith('_'))

@@ -101,8 +101,9 @@ def test_missing_files(path, tmp_path):
     message = done.stdout[done.stdout.rindex("SeemError: profile 'paper' cannot run yet"):].splitlines()
     head, lines = message[0], [line for line in message if line.startswith('- ')]
     assert f"; {len(lines)} things are missing:" in head
-    for lacking in ('$SEEM_DATA', 'sam_vit_h_4b8939.pth', '.safetensors: weights you trained yourself'):
-        assert any(lacking in line for line in lines), lacking
+    wanted = ['$SEEM_DATA', 'sam_vit_h_4b8939.pth', '.safetensors: weights you trained yourself']
+    if path.stem == 'reproduce_table4': wanted = wanted[:1] # runs with the networks that are there
+    for lacking in wanted: assert any(lacking in line for line in lines), lacking
     assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
 
 

