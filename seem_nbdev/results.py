@@ -37,13 +37,14 @@ METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
            'next_iou': Metric('Next-frame IoU', '1', 3),
            'parameters': Metric('Parameters', '1', 0)}
 USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
-ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation', 'channel',
-               'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',
+ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation',
+               'channel', 'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',
                'profile', 'seed', 'checkpoint', 'version', 'device', 'seconds')
 NEEDED = ('profile', 'dataset', 'degradation', 'channel', 'model')        # on every number
 SETTING = ('profile', 'dataset', 'degradation', 'channel', 'crop_border') # shared by one table
 AVERAGE, AVERAGE_FRAMES = 'Average', 'Average (frames)'
-_RUN = ['table', 'model', 'seem', 'prior', 'prior_options', 'seed', 'checkpoint', 'version', 'device']
+_RUN = ['table', 'model', 'seem', 'prior', 'prior_options', 'seed', 'checkpoint', 'version',
+        'device']
 _INTEGERS, _FLOATS = ['crop_border', 'frame', 'n_frames', 'seed'], ['value', 'seconds']
 _KINDS = {**dict.fromkeys(ROW_COLUMNS, object), **dict.fromkeys(_INTEGERS, 'Int64'),
           **dict.fromkeys(_FLOATS, 'float64')}
@@ -86,7 +87,8 @@ def _typed(rows):
     return rows
 
 # %% ../nbs/13_results.ipynb #b0aea374
-_DEFAULTS = dict(table='', seem='none', prior='none', prior_options='', crop_border=0, clip='', seed=None,
+_DEFAULTS = dict(table='', seem='none', prior='none', prior_options='', crop_border=0, clip='',
+                 seed=None,
                  checkpoint='', device='', seconds=np.nan)
 
 def make_rows(
@@ -392,7 +394,8 @@ def difference_to_paper(
     found = f"table {sorted(set(rows.table))} and dataset {sorted(set(rows.dataset))}"
     check(len(both), f"the paper prints none of these numbers: {found}; a table is '1' ... '6'")
     last_digit = 10.**-both.metric.map(lambda m: METRICS[m].decimals) # the paper's, of that metric
-    both = both.assign(difference=(d := both.ours - both.published), reproduced=d.abs() < last_digit)
+    off = both.ours - both.published
+    both = both.assign(difference=off, reproduced=off.abs() < last_digit)
     return both[['table', 'method', 'prior', 'clip', 'metric', 'ours', 'published', 'difference',
                  'reproduced']]
 

@@ -14,27 +14,21 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import nn
 from torchvision.ops import batched_nms, remove_small_boxes
 from tqdm import tqdm
-from .checkpoints import load_state, read_state, sha256, verified
+from .checkpoints import CHECKPOINTS, load_state, read_state, sha256, verified
 from .core import SeemError, check, get_device, one_of
 from .masks import NUM_MASKS, MaskPrior, check_frames
 
 # %% auto #0
-__all__ = ['MODEL_TYPES', 'DTYPES', 'MOBILE_KEY_MAP', 'sam_checkpoint', 'MobileEncoder', 'mobile_names', 'mobile_sam',
-           'load_weights', 'build_sam', 'sam_frames', 'exact_attention', 'fused_attention', 'GridAttention',
-           'set_precision', 'point_prompts', 'pack_bits', 'measure', 'read_rows', 'decode', 'kept', 'ahead', 'download',
-           'arrived', 'SAMCandidates', 'check_options', 'SAMSettings', 'SAMPrior']
+__all__ = ['MODEL_TYPES', 'DTYPES', 'MOBILE_KEY_MAP', 'MobileEncoder', 'mobile_names', 'mobile_sam', 'weights_type',
+           'sam_checkpoint', 'load_weights', 'build_sam', 'sam_frames', 'exact_attention', 'fused_attention',
+           'GridAttention', 'set_precision', 'point_prompts', 'pack_bits', 'measure', 'read_rows', 'axis_map',
+           'frame_maps', 'decode', 'kept', 'ahead', 'download', 'arrived', 'SAMCandidates', 'check_options',
+           'SAMSettings', 'SAMPrior']
 
 # %% ../nbs/05_sam.ipynb #c6fc5c5b
 MODEL_TYPES = MappingProxyType(dict(vit_h=1280, vit_l=1024, vit_b=768, vit_t=320))
 DTYPES = MappingProxyType({str(d).removeprefix('torch.'): d for d in (
     torch.float32, torch.bfloat16, torch.float16)})
-
-def sam_checkpoint(
-    model_type:str='vit_h', # a name in `MODEL_TYPES`
-)->Path:
-    "The weights of one size of SAM, checked; if they are not here, where to get them."
-    name = f"sam_{one_of(model_type, MODEL_TYPES, 'model_type')}"
-    return verified(name)
 
 # %% ../nbs/05_sam.ipynb #2295bcde
 class MobileEncoder(nn.Module):
@@ -67,7 +61,7 @@ MOBILE_KEY_MAP = (
     (r'\.c\.weight$', '.conv.weight'),
 )
 
-# %% ../nbs/05_sam.ipynb #190c0c45
+# %% ../nbs/05_sam.ipynb #954babb4
 def mobile_names(
     state:dict, # weights under MobileSAM's names, or any of SAM's sizes
 )->dict:        # under ours
@@ -86,7 +80,36 @@ def mobile_sam():
     transformer = TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
     return Sam(MobileEncoder(), prompts, MaskDecoder(transformer_dim=256, transformer=transformer))
 
-# %% ../nbs/05_sam.ipynb #e8438307
+# %% ../nbs/05_sam.ipynb #7692485e
+def weights_type(
+    state:dict, # weights of SAM
+)->str|None:    # a name in `MODEL_TYPES`
+    "Which size of SAM ends its encoder at this width."
+    width = state.get('image_encoder.neck.0.weight', torch.empty(0)).shape[1:2]
+    return next((name for name, w in MODEL_TYPES.items() if width == (w,)), None)
+
+# %% ../nbs/05_sam.ipynb #d20aabd3
+def sam_checkpoint(
+    checkpoint=None,     # a file of SAM's weights, or a name in `CHECKPOINTS`
+    model_type:str=None, # a name in `MODEL_TYPES`; None: that of `checkpoint`, without one 'vit_h'
+)->tuple:                # (path, model_type)
+    "Which weights are meant, checked, and for which size of SAM they are."
+    if model_type: one_of(model_type, MODEL_TYPES, 'model_type')
+    checkpoint = str(checkpoint or f"sam_{model_type or 'vit_h'}")
+    known = CHECKPOINTS.get(checkpoint)
+    if not known:
+        check(Path(checkpoint).is_file(), f"{checkpoint} is no file of SAM's weights")
+        fits = model_type or weights_type(read_state(checkpoint))
+        check(fits, f"{checkpoint} does not tell which size of SAM it is for; give model_type, "
+                    f"one of {', '.join(MODEL_TYPES)}")
+        return Path(checkpoint), fits
+    fits = known.args.get('model_type')
+    check(known.arch == 'sam', f"checkpoint {checkpoint!r} is of {known.arch}, expected one of SAM")
+    check(model_type in (None, fits),
+          f"checkpoint {checkpoint!r} is of {fits}, not {model_type}; leave model_type out")
+    return verified(checkpoint), fits
+
+# %% ../nbs/05_sam.ipynb #c53175c3
 def load_weights(
     sam:nn.Module,       # filled in place
     checkpoint,          # a file of SAM's weights
@@ -94,13 +117,12 @@ def load_weights(
 )->nn.Module:            # `sam`
     "Fill a SAM network strictly."
     state = mobile_names(read_state(checkpoint))
-    width = state.get('image_encoder.neck.0.weight', torch.empty(0)).shape[1:2]
-    fits = next((name for name, w in MODEL_TYPES.items() if width == (w,)), None)
+    fits = weights_type(state)
     check(not model_type or fits in (None, model_type),
           f"{checkpoint} holds the weights of {fits}, not {model_type}; use model_type={fits!r}")
     return load_state(state, sam, str(checkpoint))
 
-# %% ../nbs/05_sam.ipynb #49cf3d15
+# %% ../nbs/05_sam.ipynb #da67b12a
 def build_sam(
     checkpoint,             # a file of SAM's weights
     model_type:str='vit_h', # a name in `MODEL_TYPES`
@@ -138,7 +160,7 @@ def exact_attention(
     attn = attn.view(b, h, w, h, w) + rel_h[..., None] + rel_w[..., None, :]
     return attn.view(b, h*w, h*w).softmax(-1) @ v
 
-# %% ../nbs/05_sam.ipynb #986469af
+# %% ../nbs/05_sam.ipynb #bcf9a5cb
 def fused_attention(
     q, k, v, # (b,h*w,d) each
     rel_h,   # (b,h,w,h)
@@ -202,14 +224,15 @@ def point_prompts(
     sam:nn.Module,
     h:int, w:int,          # the frame's size
     points_per_side:int=8, # of the grid
-)->list: # of keyword arguments of the mask decoder, each for 64 points or fewer
+)->list: # of keyword arguments of the mask decoder, each for 2 points or fewer; on a GPU 64
     "A grid of points as prompts."
     from segment_anything.utils.amg import build_point_grid
     from segment_anything.utils.transforms import ResizeLongestSide
     points = build_point_grid(points_per_side)*[w, h]
     points = ResizeLongestSide(sam.image_encoder.img_size).apply_coords(points, (h, w))
+    at_once = 2 if sam.device.type == 'cpu' else 64
     prompts, pe = [], sam.prompt_encoder.get_dense_pe()
-    for at in torch.as_tensor(points, device=sam.device).split(64):
+    for at in torch.as_tensor(points, device=sam.device).split(at_once):
         labels = torch.ones(len(at), 1, dtype=torch.int, device=sam.device)
         sparse, dense = sam.prompt_encoder(points=(at[:, None], labels), boxes=None, masks=None)
         prompts.append(dict(image_pe=pe, sparse_prompt_embeddings=sparse,
@@ -243,7 +266,7 @@ def measure(
              areas.int()[:, None].view(torch.uint8)]
     return torch.cat([pack_bits(masks).flatten(1), *stats], 1)
 
-# %% ../nbs/05_sam.ipynb #5e047bf6
+# %% ../nbs/05_sam.ipynb #05bf9948
 def read_rows(
     rows:np.ndarray, # (k,h*ceil(w/8)+28) uint8 of `measure`
     h:int, w:int,    # the frame's size
@@ -255,22 +278,43 @@ def read_rows(
     return masks.reshape(len(rows), h, -(-w//8)), dict(
         scores=scores, stability=stability, boxes=boxes.float(), areas=areas[:, 0])
 
-# %% ../nbs/05_sam.ipynb #84b5fb02
+# %% ../nbs/05_sam.ipynb #3e7b9b1a
+def axis_map(
+    n:int,       # pixels of the frame, along one axis
+    resized:int, # of the enlarged frame
+    square:int,  # of the square on which that lies
+    low:int,     # of the logits
+)->torch.Tensor: # (n,low)
+    "What becomes of logits on the way to the frame, along one axis."
+    each = torch.eye(low)[None]   # float32, to round like the official steps
+    each = F.interpolate(each, square, mode='linear')[..., :resized]
+    return F.interpolate(each, n, mode='linear')[0].T
+
+# %% ../nbs/05_sam.ipynb #599bfdef
+def frame_maps(
+    sam:nn.Module,
+    h:int, w:int, # the frame's size
+)->list:          # A_h (h,low), A_w (w,low)
+    "The maps of both axes."
+    from segment_anything.utils.transforms import ResizeLongestSide
+    square, low = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size
+    resized = ResizeLongestSide.get_preprocess_shape(h, w, square)
+    return [axis_map(n, r, square, l).to(sam.device) for n, r, l in zip((h, w), resized, low)]
+
+# %% ../nbs/05_sam.ipynb #8dadb9d5
 def decode(
     sam:nn.Module,
     embedding:torch.Tensor, # (1,c,H,W) of one frame
     prompts:list,           # of `point_prompts`
-    h:int, w:int,           # the frame's size
+    maps:list,              # of `frame_maps`
     offset:float=1.,        # of the stability
 )->torch.Tensor:            # (candidates,bytes) uint8, for `read_rows`
     "All candidates of one frame, three for each point, measured."
-    from segment_anything.utils.transforms import ResizeLongestSide
-    fit = ResizeLongestSide(sam.image_encoder.img_size)
-    resized, rows = fit.get_preprocess_shape(h, w, fit.target_length), []
+    (a_h, a_w), rows = maps, []
     for prompt in prompts:
         found = sam.mask_decoder(image_embeddings=embedding, multimask_output=True, **prompt)
-        for logits, scores in zip(*(o.float().split(16) for o in found)):
-            logits = sam.postprocess_masks(logits, resized, (h, w)).flatten(0, 1)
+        for logits, scores in zip(*(o.float().split(16) for o in found)): # or a GPU may lack memory
+            logits = (a_h @ logits @ a_w.T).flatten(0, 1)
             rows.append(measure(logits, scores.flatten(), sam.mask_threshold, offset))
     return torch.cat(rows)
 
@@ -307,7 +351,7 @@ def ahead(
             ready = later
         if ready: yield ready.result()
 
-# %% ../nbs/05_sam.ipynb #83f6f3d8
+# %% ../nbs/05_sam.ipynb #60b05da9
 def download(
     x:torch.Tensor,
 )->tuple: # the copy, and a call that waits until it is there
@@ -326,7 +370,7 @@ class SAMCandidates:
     "The candidates of every frame of a clip, computed in batches."
     def __init__(self, sam, points_per_side=8, offset=1., batch_size=1):
         self.sam, self.points_per_side, self.offset = sam, points_per_side, offset
-        self.batch_size, self.prompts = batch_size, {}
+        self.batch_size, self.made = batch_size, {}
     def prepare(self, frames):
         check(len({f.shape for f in frames}) == 1, "the frames of a clip differ in size; split it")
         images = sam_frames(np.stack(frames), self.sam.image_encoder.img_size)
@@ -336,12 +380,12 @@ class SAMCandidates:
     @torch.inference_mode()
     def run(self, images, h, w):
         "Start on one batch: its rows (n,candidates,bytes), and a call that waits for them."
-        if (h, w) not in self.prompts:
-            self.prompts = {(h, w): point_prompts(self.sam, h, w, self.points_per_side)}
+        if (h, w) not in self.made:
+            prompts = point_prompts(self.sam, h, w, self.points_per_side)
+            self.made = {(h, w): (prompts, frame_maps(self.sam, h, w))}
         images = images.to(self.sam.device, non_blocking=True)
         embeddings = self.sam.image_encoder(self.sam.preprocess(images))
-        each = [decode(self.sam, e, self.prompts[h, w], h, w, self.offset)
-                for e in embeddings.split(1)]
+        each = [decode(self.sam, e, *self.made[h, w], self.offset) for e in embeddings.split(1)]
         return download(torch.stack(each))
 
     def launch(self, images, h, w):
@@ -382,12 +426,12 @@ def check_options(
     for name, v in thresholds.items(): check(real(v), f"{name} is {v!r}, expected a number")
     return dict(points_per_side=points_per_side, **{k: float(v) for k, v in thresholds.items()})
 
-# %% ../nbs/05_sam.ipynb #ff485412
+# %% ../nbs/05_sam.ipynb #79b26c04
 class SAMSettings:
     "What `SAMPrior` is told, checked."
     def __init__(self,
-        checkpoint=None,        # a file of SAM's weights; None: that of `model_type`
-        model_type:str='vit_h', # 'vit_h', 'vit_l', 'vit_b' or 'vit_t' (MobileSAM)
+        checkpoint=None,        # a file of SAM's weights, or a name; None: that of `model_type`
+        model_type:str=None,    # in `MODEL_TYPES`; None: that of `checkpoint`, without one 'vit_h'
         points_per_side:int=8,  # the grid's
         num_masks:int|None=NUM_MASKS, # planes per frame; None: as many as there are
         pred_iou_thresh:float=0.88,
@@ -403,14 +447,12 @@ class SAMSettings:
             num_masks, batch_size, points_per_side, pred_iou_thresh=pred_iou_thresh,
             stability_score_thresh=stability_score_thresh, box_nms_thresh=box_nms_thresh,
             stability_score_offset=stability_score_offset, min_box_size=min_box_size)
-        self.model_type, self.num_masks = one_of(model_type, MODEL_TYPES, 'model_type'), num_masks
-        self.device = get_device(device)
+        self.num_masks, self.device = num_masks, get_device(device)
         gpu = self.device.type == 'cuda'
         dtype = str(dtype or ('bfloat16' if gpu else 'float32')).removeprefix('torch.')
         self.dtype = one_of(dtype, DTYPES, 'dtype')
         self.batch_size = batch_size or (8 if gpu and dtype != 'float32' else 1)
-        self.checkpoint = Path(checkpoint) if checkpoint else sam_checkpoint(model_type)
-        check(self.checkpoint.is_file(), f"{self.checkpoint} is no file of SAM's weights")
+        self.checkpoint, self.model_type = sam_checkpoint(checkpoint, model_type)
 
     @cached_property
     def params(self):

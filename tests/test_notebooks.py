@@ -1,5 +1,5 @@
 "What must hold for notebooks: format, size, order; modules and README are what they export."
-import ast, re, statistics, sys
+import ast, re, sys
 import nbformat, pytest
 from conftest import BIN, ROOT, git, notebooks, run
 
@@ -11,7 +11,6 @@ reproduce = pytest.mark.parametrize('path', notebooks('reproduce_*.ipynb'), ids=
 def read(path): return nbformat.read(path, as_version=nbformat.NO_CONVERT)
 def code(nb): return [c for c in nb.cells if c.cell_type == 'code']
 def export_cells(nb): return [c.source for c in code(nb) if re.match(r'#\|\s*exports?\b', c.source)]
-def lines(source): return [o for o in source.splitlines() if not re.match(r'#\|', o)]
 def markdown(nb): return '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
 def headings(nb): return re.findall(r'(?m)^#+ .*', markdown(nb))
 def parts(source, *kinds): return [o for o in ast.walk(ast.parse(source)) if isinstance(o, kinds)]
@@ -71,28 +70,10 @@ def test_title(path):
 
 
 @library
-def test_number_of_cells(path): assert 25 <= len(read(path).cells) <= 60
-
-
-@library
-def test_export_cells(path):
-    sizes = [len(lines(s)) for s in export_cells(read(path))]
-    assert max(sizes) <= 45
-    assert statistics.median(sizes) <= 12
-    assert sum(sizes) <= 400
-
-
-@library
 def test_imports_come_first_and_alone(path):
     first, *rest = [ast.parse(s).body for s in export_cells(read(path))]
     assert all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in first)
     assert not any(isinstance(o, (ast.Import, ast.ImportFrom)) for body in rest for o in body)
-
-
-@library
-def test_functions_are_short(path):
-    functions = [f for s in export_cells(read(path)) for f in parts(s, ast.FunctionDef)]
-    assert [f.name for f in functions if f.end_lineno - f.lineno + 1 > 40] == []
 
 
 @library
@@ -117,10 +98,8 @@ def test_parameters(path):
 
 
 @reproduce
-def test_reproduce_is_short(path):
-    nb = read(path)
-    assert len(nb.cells) <= 20   # Figure 1: four questions, each with its picture
-    assert [o.name for c in code(nb) for o in parts(c.source, ast.FunctionDef, ast.ClassDef)] == []
+def test_reproduce_defines_nothing(path):
+    assert [o.name for c in code(read(path)) for o in parts(c.source, ast.FunctionDef, ast.ClassDef)] == []
 
 
 @reproduce

@@ -8,7 +8,7 @@ from PIL import Image
 from seem_nbdev.checkpoints import CHECKPOINTS, read_state
 from seem_nbdev.core import SeemError
 
-train_demo = script('train_demo')
+train_shipped = script('train_shipped')
 
 
 def test_every_stage_runs(tmp_path, monkeypatch):
@@ -16,36 +16,36 @@ def test_every_stage_runs(tmp_path, monkeypatch):
     for i in range(10):
         (tmp_path/'clips').mkdir(exist_ok=True)
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (288, 288, 3), dtype=np.uint8)).save(tmp_path/'clips'/f'{i}.png')
-    real = train_demo.configuration
-    def small(name, work=train_demo.WORK):
+    real = train_shipped.configuration
+    def small(name, work=train_shipped.WORK):
         c = real(name, work)
         return replace(c, steps=1, batch_size=1, patch_size=64 if c.mode == 'flow' else 16, precision='no', data=(str(tmp_path/'clips'),))
-    monkeypatch.setattr(train_demo, 'configuration', small)
-    before = {name: CHECKPOINTS[name].path().read_bytes() for name in train_demo.SHIPPED}
-    names = [n for n in train_demo.ORDER if 'seed2' not in n]
+    monkeypatch.setattr(train_shipped, 'configuration', small)
+    before = {name: CHECKPOINTS[name].path().read_bytes() for name in train_shipped.SHIPPED}
+    names = [n for n in train_shipped.ORDER if 'seed2' not in n]
     with pytest.raises(SeemError, match='demo_basicvsr_frame/last.safetensors, .*train it first: .* --only demo_basicvsr_frame demo_flow'):
-        train_demo.train('demo_basicvsr', tmp_path/'runs')
+        train_shipped.train('demo_basicvsr', tmp_path/'runs')
     for name in names:
-        train_demo.train(name, tmp_path/'runs')
-        if name not in train_demo.SHIPPED: continue
-        train_demo.ship(name, tmp_path/'runs', tmp_path/'out')
+        train_shipped.train(name, tmp_path/'runs')
+        if name not in train_shipped.SHIPPED: continue
+        train_shipped.ship(name, tmp_path/'runs', tmp_path/'out')
         shipped = tmp_path/'out'/'demo'/Path(CHECKPOINTS[name].file).name
         about = json.loads(shipped.with_suffix('.json').read_text())
         assert about['base'] == CHECKPOINTS[name].base and str(tmp_path/'runs') not in str(about['config'])
         kept = {key.split('.')[0] for key in read_state(shipped)}
         if name.endswith('seem_only'): assert kept == {'seem'}
-    assert before == {name: CHECKPOINTS[name].path().read_bytes() for name in train_demo.SHIPPED}
-    train_demo.train(names[0], tmp_path/'runs') # done already
+    assert before == {name: CHECKPOINTS[name].path().read_bytes() for name in train_shipped.SHIPPED}
+    train_shipped.train(names[0], tmp_path/'runs') # done already
 
 
-def test_the_files_go_to_the_checkout(): assert train_demo.OUT == ROOT/'assets'/'weights'
+def test_the_files_go_to_the_checkout(): assert train_shipped.OUT == ROOT/'assets'/'weights'
 
 
-def test_help(): assert 'usage:' in run(sys.executable, ROOT/'scripts'/'train_demo.py', '--help').stdout
+def test_help(): assert 'usage:' in run(sys.executable, ROOT/'scripts'/'train_shipped.py', '--help').stdout
 
 
 def test_a_wrong_name_is_one_line():
-    done = run(sys.executable, ROOT/'scripts'/'train_demo.py', '--only', 'nothing', check=False)
+    done = run(sys.executable, ROOT/'scripts'/'train_shipped.py', '--only', 'nothing', check=False)
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 1
     assert "unknown network 'nothing'; valid: 'demo_flow'" in done.stdout
 

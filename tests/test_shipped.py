@@ -10,9 +10,9 @@ from seem_nbdev.core import get_profile
 from seem_nbdev.data import get_clips
 from seem_nbdev.evaluate import clip_masks, evaluate, restore
 
-configuration = script('train_demo').configuration
+configuration = script('train_shipped').configuration
 RUN = get_profile('demo')
-SHIPPED = [name for name, c in CHECKPOINTS.items() if c.shipped]
+SHIPPED = [name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')]
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: f'{v.arch}-{v.seem}')
 
 

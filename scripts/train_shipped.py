@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Train the small networks that ship with the package, one configuration after the other, and put them into assets/weights/demo.
+"""Train what ships with the package, one configuration after the other, and put it into assets/weights.
 
-Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. Every run is a folder of --work, as `seem train`
+demo_...: the small networks of the profiles demo and small. Data: DAVIS under $SEEM_DATA and the training segment of the embedded Big Buck Bunny. Every run is a folder of --work, as `seem train`
 makes it; a run that is complete is left alone, one that was interrupted goes on. Price: on one CPU core with bfloat16 units
 about 20 minutes for the flow, 15 and 30 for BasicVSR's backbone, 8 for each network fine-tuned from it, and an hour for EDVR's.
+published_...: SEEM alone on the published BasicVSR (pip install 'seem_nbdev[published]'), with Segment Anything's masks, with none, and with the oracle's;
+runs of one seed see the same crops in the same order. Data: the training clips of DAVIS. An hour or two each on a core; an interrupted queue goes on with the same command.
 The files go to --out. Fine-tuned networks begin with the backbones of the package, in assets/weights, wherever --out is.
 """
 import argparse, json, os, platform, sys
@@ -19,8 +21,10 @@ from seem_nbdev.train import make_training
 from seem_nbdev.training import make_network, training_data
 
 STAGES = ('flow', 'basicvsr_frame', 'edvr_frame') # not shipped; then what is, backbones first
-SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.shipped), key=lambda name: CHECKPOINTS[name].base)
-ORDER = [f'demo_{stage}' for stage in STAGES] + SHIPPED
+SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')), key=lambda name: CHECKPOINTS[name].base)
+PUBLISHED = ['published_seem_only_oracle', 'published_seem_only_none', 'published_seem_only'] + [
+    f'published_seem_only{arm}_seed{seed}' for seed in (1, 2) for arm in ('_none', '')]
+ORDER = [f'demo_{stage}' for stage in STAGES] + SHIPPED + PUBLISHED
 
 
 WORK, OUT = Path('runs/demo'), Path(__file__).resolve().parents[1]/'assets'/'weights'
@@ -38,7 +42,7 @@ def check_start(config, work):
     "The stages that are not shipped have to be trained before."
     missing = [s for s in config.start if Path(s).is_relative_to(work) and not Path(s).is_file()]
     names = [Path(s).relative_to(work).parts[0] for s in missing]
-    check(not missing, f"{', '.join(missing)} is not there; train it first: python scripts/train_demo.py --work {work} --only {' '.join(names)}")
+    check(not missing, f"{', '.join(missing)} is not there; train it first: python scripts/train_shipped.py --work {work} --only {' '.join(names)}")
 
 
 def train(name, work):
@@ -51,16 +55,22 @@ def train(name, work):
     if not run_training(run, training_data(config), folder, resume=resume): sys.exit(f"stopped; the same command goes on with {name}")
 
 
+def target(name):
+    "The file of a network below assets/, and the checkpoint that it lies over."
+    if name in CHECKPOINTS: return CHECKPOINTS[name].file, CHECKPOINTS[name].base
+    return f"weights/published/{name.removeprefix('published_')}.safetensors", configuration(name).start[0]
+
+
 def ship(name, work, out=OUT):
     "The half-precision file of a run, without what its backbone's file has; its log, and its configuration whatever `work` is."
-    known, config, log = CHECKPOINTS[name], configuration(name), pd.read_csv(work/name/'log.csv')
-    below = checkpoint_state(known.base) if known.base else {}
+    (file, base), config, log = target(name), configuration(name), pd.read_csv(work/name/'log.csv')
+    below = checkpoint_state(base) if base else {}
     state = read_state(work/name/'last.safetensors')
-    state = {k: v for k, v in state.items() if k not in below or not torch.equal(v.half(), below[k])}
-    about = dict(config={k: v for k, v in asdict(config).items()}, base=known.base, seconds=round(log.seconds.iloc[-1]), device='cpu',
+    state = {k: v for k, v in state.items() if k not in below or not torch.equal(v.to(below[k].dtype), below[k])}
+    about = dict(config={k: v for k, v in asdict(config).items()}, base=base, seconds=round(log.seconds.iloc[-1]), device='cpu',
                  threads=torch.get_num_threads(), machine=platform.processor() or platform.machine(), torch=torch.__version__, version=__version__,
                  loss_first=round(log.loss.iloc[0], 6), loss_last=round(log.loss.iloc[-1], 6))
-    path = out/Path(known.file).relative_to('weights')
+    path = out/Path(file).relative_to('weights')
     save(state, path, torch.float16, **about)
     with atomic_path(path.with_suffix('.json')) as part: part.write_text(json.dumps(about, indent=1) + '\n')
     print(f"{name}: {len(state)} of {len(below | state)} tensors, {path.stat().st_size/1e6:.2f} MB, {about['seconds']} s -> {path}", flush=True)
@@ -77,7 +87,7 @@ def main():
     wanted = [one_of(name, ORDER, 'network') for name in args.only or ORDER]
     for name in (name for name in ORDER if name in wanted):
         train(name, args.work)
-        if name in SHIPPED: ship(name, args.work, args.out)
+        if name in SHIPPED + PUBLISHED: ship(name, args.work, args.out)
 
 
 if __name__ == '__main__':
