@@ -17,8 +17,9 @@ from .plots import check_image, mask_colors, mask_overlay
 from .temporal import inside_frame
 
 # %% auto #0
-__all__ = ['GREY', 'damage', 'enlarged', 'coarse', 'pair_masks', 'partner_colors', 'match_scores', 'human_iou', 'mask_amounts',
-           'warp_masks', 'next_scores', 'channel_sheet', 'clip_interval', 'rank_correlation']
+__all__ = ['ALONE', 'damage', 'enlarged', 'coarse', 'pair_masks', 'partner_colors', 'partner_overlay', 'match_scores',
+           'human_iou', 'mask_amounts', 'warp_masks', 'next_scores', 'channel_sheet', 'clip_interval',
+           'rank_correlation']
 
 # %% ../nbs/30_mask_scores.ipynb #fc6463aa
 def _jpeg(frame, quality):
@@ -68,7 +69,7 @@ def pair_masks(
     return pairs[ious[tuple(pairs.T)] >= least]
 
 # %% ../nbs/30_mask_scores.ipynb #7bfaddd0
-GREY = (.82, .82, .82) # of a mask that has no partner
+ALONE = (1., 1., 1.) # the colour of a mask that has no partner
 
 def partner_colors(
     masks:np.ndarray,  # (a,h,w) bool
@@ -76,11 +77,22 @@ def partner_colors(
     least:float=.5,    # IoU of partners
 )->tuple:              # (a,3) and (b,3) in [0,1]
     "The colours of `masks` by number, the same for their partners in `others`."
-    a, b = (np.full((len(m), 3), GREY) for m in (masks, others))
+    a, b = (np.full((len(m), 3), ALONE) for m in (masks, others))
     (i, j), used = pair_masks(masks, others, least).T, np.flatnonzero(masks.any((1, 2)))
     i, j = used[i], np.flatnonzero(others.any((1, 2)))[j]
     a[i] = b[j] = mask_colors(len(masks))[i]
     return a, b
+
+def partner_overlay(
+    frame:np.ndarray, # (h,w,3) uint8
+    masks:np.ndarray, # (c,h,w) bool
+    colors,           # (c,3) of `partner_colors`
+    width:int=6,      # of the stripes, in pixels
+)->np.ndarray:        # (h,w,3) uint8
+    "Paint masks over a frame, those without a partner as stripes."
+    stripes = np.add(*np.indices(masks.shape[1:]))//width % 3 == 0
+    alone = (np.asarray(colors) == ALONE).all(1)
+    return mask_overlay(frame, masks & (stripes | ~alone[:, None, None]), .55, colors)
 
 # %% ../nbs/30_mask_scores.ipynb #19cde586
 def match_scores(

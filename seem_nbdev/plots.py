@@ -62,7 +62,8 @@ def mask_overlay(
     check(ok, f"masks are {kind}, expected a bool array (c,{h},{w}) for a frame of {h}x{w}")
     check(0 <= alpha <= 1, f"alpha is {alpha}, expected 0 <= alpha <= 1")
     paint, weight = np.zeros((h, w, 3)), np.zeros((h, w, 1))
-    areas, colors = masks.sum((1, 2)), mask_colors(len(masks)) if colors is None else colors
+    areas = masks.sum((1, 2))
+    colors = mask_colors(len(masks)) if colors is None else np.asarray(colors)
     check(len(colors) == len(masks), f"{len(colors)} colors for {len(masks)} masks")
     for i in np.argsort(-areas, kind='stable'):
         paint[masks[i]], weight[masks[i]] = colors[i]*255, alpha
