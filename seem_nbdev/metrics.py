@@ -11,7 +11,7 @@ from .core import check, check_crop_border, one_of
 from .degradation import check_uint8, rgb_to_y
 
 # %% auto #0
-__all__ = ['psnr', 'ssim', 'frame_scores', 'bootstrap_interval', 'paired_interval', 'best_match_iou', 'best_matches']
+__all__ = ['psnr', 'ssim', 'frame_scores', 'bootstrap_interval', 'paired_interval', 'best_match_iou', 'mask_ious', 'best_matches']
 
 # %% ../nbs/02_metrics.ipynb #d09d3923
 def _planes(sr, gt, channel:str, crop_border:int):
@@ -133,7 +133,14 @@ def best_match_iou(
     others:np.ndarray, # (b,h,w) bool, b may be 0
 )->np.ndarray:         # (k,) float64 in [0,1], one number per mask that is not empty, in order
     "For every mask the largest intersection over union with any of `others`, 0 without one."
-    return _ious(masks, others)[0].max(1, initial=0)
+    return mask_ious(masks, others).max(1, initial=0)
+
+def mask_ious(
+    masks:np.ndarray,  # (a,h,w) bool
+    others:np.ndarray, # (b,h,w) bool
+)->np.ndarray:         # (k,l) float64 in [0,1]; empty planes of either are left out
+    "Intersection over union of every pair."
+    return _ious(masks, others)[0]
 
 def _ious(masks, others): # -> (k,l) IoU of every pair, (l,p) what of `others` is not empty
     a, b = _flat_masks(masks, 'masks'), _flat_masks(others, 'others')

@@ -53,6 +53,7 @@ def mask_overlay(
     frame:np.ndarray, # (h,w,3) uint8
     masks:np.ndarray, # (c,h,w) bool, may overlap, may be empty
     alpha:float=.5,   # 0: the frame, 1: only colours
+    colors=None,      # (c,3) in [0,1]; None: `mask_colors`
 )->np.ndarray:        # (h,w,3) uint8
     "Paint masks over a frame, smaller ones on top, each with a border."
     h, w, _ = check_image(frame, 'frame').shape
@@ -61,7 +62,9 @@ def mask_overlay(
     check(ok, f"masks are {kind}, expected a bool array (c,{h},{w}) for a frame of {h}x{w}")
     check(0 <= alpha <= 1, f"alpha is {alpha}, expected 0 <= alpha <= 1")
     paint, weight = np.zeros((h, w, 3)), np.zeros((h, w, 1))
-    areas, colors = masks.sum((1, 2)), mask_colors(len(masks))
+    areas = masks.sum((1, 2))
+    colors = mask_colors(len(masks)) if colors is None else np.asarray(colors)
+    check(len(colors) == len(masks), f"{len(colors)} colors for {len(masks)} masks")
     for i in np.argsort(-areas, kind='stable'):
         paint[masks[i]], weight[masks[i]] = colors[i]*255, alpha
         weight[_border(masks[i])] = (1 + alpha)/2 if alpha else 0

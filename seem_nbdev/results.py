@@ -29,7 +29,13 @@ class Metric(NamedTuple):
 METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
            'lpips': Metric('LPIPS', '1', 4), 'warping_error': Metric('Warping error', '1', 6),
            'tof': Metric('tOF', 'px', 4),
-           'mask_iou': Metric('Mask IoU', '1', 3), 'parameters': Metric('Parameters', '1', 0)}
+           'mask_iou': Metric('Mask IoU', '1', 3), 'mask_recall': Metric('Found again', '1', 3),
+           'mask_precision': Metric('Known masks', '1', 3),
+           'human_iou': Metric('Human IoU', '1', 3),
+           'masks': Metric('Masks', '1', 1), 'coverage': Metric('Covered', '1', 3),
+           'mask_area': Metric('Mean area', '1', 4), 'channel_iou': Metric('Channel IoU', '1', 3),
+           'next_iou': Metric('Next-frame IoU', '1', 3),
+           'parameters': Metric('Parameters', '1', 0)}
 USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
 ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation',
                'channel', 'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',

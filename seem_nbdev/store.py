@@ -19,7 +19,7 @@ from .masks import MaskPrior, check_frames, check_masks, masks_of
 
 # %% auto #0
 __all__ = ['FORMAT', 'LEVEL', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore', 'cached_masks',
-           'stored_size', 'Filled', 'fill_store']
+           'cached_clip', 'stored_size', 'Filled', 'fill_store']
 
 # %% ../nbs/17_store.ipynb #b931218e
 def frames_digest(
@@ -215,11 +215,12 @@ class MaskStore:
         return _completed(self.create(key, size[:3], frames_digest(frames), prior), frames, prior)
 
 # %% ../nbs/17_store.ipynb #5ab76024
-def _completed(clip, frames, prior)->np.ndarray:
-    "All masks of a clip; those that are not there are computed and written first."
-    if missing := clip.missing():
+def _completed(clip, frames, prior, wanted=None)->np.ndarray:
+    "All masks of a clip, or those wanted; what is not there is computed and written first."
+    each = range(len(clip)) if wanted is None else [int(i) for i in wanted]
+    if missing := sorted({*each} & {*clip.missing()}):
         for i, masks in zip(missing, masks_of(prior, frames, missing)): clip.write(i, masks)
-    return clip[:]
+    return clip[:] if wanted is None else np.stack([clip[i] for i in each])
 
 # %% ../nbs/17_store.ipynb #e6217f2a
 def _holds_frames(path): return any(Path(path).rglob('c.*'))
@@ -288,15 +289,19 @@ def cached_masks(
     frames:np.ndarray, # (t,h,w,3) uint8
     prior:MaskPrior,
     path=None,         # the folder of the cache; None: `core.cache_dir()/'masks'`
-)->np.ndarray:         # (t,num_masks,h,w) bool
+    wanted=None,       # numbers of some of the frames; None: all
+)->np.ndarray:         # (t,num_masks,h,w) bool, or (len(wanted),num_masks,h,w)
     "The masks of `frames` from the cache, computed if they are not there."
+    return _completed(cached_clip(key, frames, prior, path), frames, prior, wanted)
+
+def cached_clip(key, frames, prior, path=None)->ClipMasks: # arguments of `cached_masks`
+    "What the cache holds of a clip, nothing computed; `missing` says which frames it lacks."
     digest = frames_digest(check_frames(frames))
     what = fingerprint(digest, prior)
     short = lambda d: hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:12]
     settings = short(_settings(what, prior))
     store = MaskStore(Path(path or cache_dir()/'masks')/f'{prior.name}.{settings}.zarr')
-    clip = store.create(f'{key}.{short(what)}', frames.shape[:3], digest, prior)
-    return _completed(clip, frames, prior)
+    return store.create(f'{key}.{short(what)}', frames.shape[:3], digest, prior)
 
 # %% ../nbs/17_store.ipynb #8e2cce2c
 def _look_through(source)->tuple: # (t,h,w), digest

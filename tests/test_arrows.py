@@ -6,20 +6,21 @@ from conftest import ROOT, run
 # A <- B: B imports A. Nothing else is allowed.
 ARROWS = """
 core <- all
-layers <- seem edvr basicvsr temporal evaluate flow training
+layers <- seem edvr basicvsr temporal evaluate flow training mask_scores
 seem <- edvr basicvsr compare config evaluate_tools training
-degradation <- metrics torch_metrics temporal data datasets data_tools evaluate flow
+degradation <- metrics torch_metrics temporal data datasets data_tools evaluate flow mask_scores
 masks <- sam data store datasets evaluate evaluate_tools compare motion training
 store <- datasets evaluate evaluate_tools compare motion training
 checkpoints <- sam minisam evaluate evaluate_tools compare fetch runs training
-metrics <- data_tools evaluate evaluate_tools
+metrics <- data_tools evaluate evaluate_tools mask_scores
 torch_metrics <- evaluate
-temporal <- evaluate motion
+temporal <- evaluate motion mask_scores
 data <- datasets data_tools evaluate evaluate_tools compare flow motion training
 datasets <- data_tools evaluate evaluate_tools compare motion training
 edvr <- evaluate training
 basicvsr <- evaluate
 results <- evaluate evaluate_tools compare plots motion training
+plots <- mask_scores
 evaluate <- evaluate_tools compare motion training
 compare <- evaluate_tools motion training
 motion <- evaluate_tools
