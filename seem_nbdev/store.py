@@ -176,6 +176,12 @@ class MaskStore:
         self.path = Path(path)
         _check_folder(self.path)
 
+    @property
+    def settings(self)->dict: # prior, num_masks, params
+        "What all its masks have in common."
+        check(self.path.exists(), f"there is no store {self.path}")
+        return _attributes(self.path)['settings']
+
     def keys(self)->list:
         "The names of the clips, in order."
         check(self.path.exists(), f"there is no store {self.path}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from .checkpoints import checkpoint_state, load_state, save, sha256
+from .checkpoints import CHECKPOINTS, checkpoint_state, load_state, save, sha256
 from .compare import VARIANTS, load_variants
 from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
@@ -31,7 +31,7 @@ from .store import MaskStore
 from .train import check_device, check_share, make_training, train
 
 # %% auto #0
-__all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'prior_of', 'training_masks', 'training_data',
+__all__ = ['ON_DISK', 'check_run', 'make_network', 'training_clips', 'prior_of', 'check_prior', 'training_masks', 'training_data',
            'make_validate', 'train_variants', 'prepare_variants', 'config_list', 'configured', 'add_train',
            'train_command']
 
@@ -128,6 +128,21 @@ def _make_masks_command(config, store):
     return ' '.join(['seem masks', where, store, '--prior', config.prior, *dataset])
 
 # %% ../nbs/27_training.ipynb #719f3f68
+def check_prior(
+    config:TrainConfig,
+    store:MaskStore,
+):
+    "Does the store hold the masks of which the configuration speaks?"
+    there = dict(prior=store.settings['prior'], **store.settings['params'])
+    asked = dict(prior=config.prior, **config.prior_options)
+    if (known := CHECKPOINTS.get(asked.get('checkpoint', ''))): asked['checkpoint'] = known.sha256
+    elif 'checkpoint' in asked: asked['checkpoint'] = sha256(asked['checkpoint'])
+    odd = [f"{k} {there.get(k)!r} there, {v!r} in the configuration"
+           for k, v in asked.items() if there.get(k) != v]
+    check(not odd, f"{store.path} holds other masks: {'; '.join(odd)}; name another store, or set "
+                   "prior and prior_options to what it holds")
+
+# %% ../nbs/27_training.ipynb #10d007ca
 def training_masks(
     config:TrainConfig,
     clips, # of `training_clips`
@@ -144,6 +159,7 @@ def training_masks(
     lacking = [n for n in names if n not in store]
     check(not lacking, f"{path} lacks the masks of {len(lacking)} of {len(names)} clips: "
           f"{', '.join(lacking[:5])}{', ...'*(len(lacking) > 5)}; make them with `{command}`")
+    check_prior(config, store)
     return store
 
 # %% ../nbs/27_training.ipynb #e9fd1795
@@ -158,7 +174,9 @@ def training_data(
                  length=length)
     if config.data[0] not in ON_DISK:
         check(not config.mirror, "mirror is for clips on disk, such as Vimeo-90K's seven frames")
-        return CropDataset(clips, masks, turned=prior_of(config).turned if masks else None, **about)
+        directed = 'oracle' in (config.prior, config.prior_options.get('prior'))
+        turned = prior_of(config).turned if masks and directed else None
+        return CropDataset(clips, masks, turned=turned, **about)
     share = config.cache/this_process()[1]
     return DiskDataset(clips, masks, mirror=config.mirror, cache=share, **about)
 
