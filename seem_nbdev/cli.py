@@ -132,8 +132,8 @@ def masks(args):
     if rank: return
     frames, size = stored_size(store, [s.name for s in sources])
     amount = f"{size/1e6:.1f} MB" if size >= 1e6 else f"{size/1e3:.1f} kB"
-    print(f"{args.store}: {frames} frames of {len(sources)} clips, {amount}, "
-          f"{size/frames/1e3:.1f} kB a frame")
+    each = f", {size/frames/1e3:.1f} kB a frame" if frames else '' # none: a share without clips
+    print(f"{args.store}: {frames} frames of {len(sources)} clips, {amount}{each}")
     did = (f"{filled.computed} frames computed" if count == 1 else
            f"this process computed {filled.computed} of its {filled.frames} frames")
     rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''

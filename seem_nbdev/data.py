@@ -179,6 +179,12 @@ class Source:
         if self.files: return _images(self.files)
         return map(_rgb, _decoded(self.path))
 
+    def read(self, num_frames:int|None=None)->np.ndarray: # (t,h,w,3) uint8; None: all
+        "The first so many frames, at once; a video of which none can be decoded is an error."
+        frames = [*islice(self, num_frames)]
+        check(frames, f"clip {self.name!r} holds no frames ({self.path})")
+        return np.stack(frames)
+
 def find_sources(
     path, # a video, a folder of frames, or a folder that holds such, at any depth
 )->list[Source]: # in order of their names; hidden files and folders are passed over

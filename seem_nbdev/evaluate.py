@@ -6,7 +6,6 @@
 from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
-from itertools import islice
 from types import MappingProxyType
 import numpy as np, pandas as pd, torch
 from torch import nn
@@ -23,7 +22,7 @@ from .masks import check_frames, check_masks, make_prior
 from .results import make_rows
 from .store import cached_masks
 from .temporal import clip_flows, tof, warping_error
-from .torch_metrics import clip_lpips, frame_scores, load_lpips
+from .torch_metrics import clip_lpips, clip_psnr, clip_ssim, load_lpips
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'SCORES', 'build_model', 'window_indices',
@@ -75,6 +74,9 @@ class Protocol:
     def __post_init__(self):
         one_of(self.channel, ('rgb', 'y'), 'channel')
         one_of(self.border, BORDERS, 'border')
+        ordered = self.frames is None or [*self.frames] == sorted({*self.frames})
+        check(ordered, f"frames are {self.frames}, expected ascending numbers, none twice: so "
+                       "they are paired with the ground truth")
 
     def wanted(self, t:int)->tuple: # frames to score of a clip of `t`
         "The indices of the frames that are scored."
@@ -172,7 +174,7 @@ def load_clip(
     if isinstance(item, Record):
         return next(load_clips([replace(item, frames=tuple(item.names[:n]))]))
     if isinstance(item, Source):
-        return degraded(item.name, np.stack([*islice(item, n)]), str(item.path.name))
+        return degraded(item.name, item.read(n), str(item.path.name))
     check(item.gt is not None, f"clip {item.name!r} has no ground truth; it cannot be scored")
     return item if n is None else Clip(item.name, item.lq[:n], item.gt[:n], item.source)
 
@@ -216,9 +218,9 @@ class Scorer:
         # -> frame and metrics; the temporal ones are NaN for the first frame, and for one that
         # shows nothing of the frame before it
         wanted, how = self.metrics, dict(crop_border=crop_border)
-        scores = pd.DataFrame(dict(frame=range(len(gt))))
-        if {'psnr', 'ssim'} & {*wanted}:
-            scores = frame_scores(sr, gt, channel, device=self.device, **how)
+        scores, of = pd.DataFrame(dict(frame=range(len(gt)))), how | dict(device=self.device)
+        for name, score in dict(psnr=clip_psnr, ssim=clip_ssim).items():
+            if name in wanted: scores[name] = score(sr, gt, channel=channel, **of)
         if 'lpips' in wanted: scores['lpips'] = clip_lpips(sr, gt, self.lpips, **how)
         check(len(gt) > 1 or not {*TEMPORAL} & {*wanted}, f"{', '.join(TEMPORAL)} compare a frame "
               "with the one before it, but one frame of a clip is scored; leave them out")
@@ -280,6 +282,9 @@ def evaluate(
         about = dict(clip=clip.name, channel=protocol.channel, crop_border=protocol.crop_border,
                      seconds=time.perf_counter() - start)
         wanted = [*protocol.wanted(len(clip))]
+        gaps = wanted != [*range(wanted[0], wanted[-1] + 1)]
+        check(not gaps or not {*TEMPORAL} & {*score.metrics}, f"{', '.join(TEMPORAL)} compare a "
+              f"frame with the one before it, which is not scored: {wanted[:5]}; leave them out")
         scores = score(sr, clip.gt[wanted], protocol.channel, protocol.crop_border)
         scores = scores.assign(frame=[wanted[j] for j in scores.frame])
         rows[i] = _frame_rows(scores, about | context)

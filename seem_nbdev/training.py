@@ -102,7 +102,7 @@ def _in_memory(name):
     if name == 'embedded': return embedded_clips('train')
     check(Path(name).exists(), f"unknown data {name!r}; valid: 'REDS', 'Vimeo-90K', 'DAVIS', "
                                "'embedded', or a folder of clips")
-    return [degraded(s.name, np.stack(list(s)), str(s.path)) for s in find_sources(name)]
+    return [degraded(s.name, s.read(), str(s.path)) for s in find_sources(name)]
 
 # %% ../nbs/27_training.ipynb #3f27eacc
 def training_clips(
