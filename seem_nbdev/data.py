@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .core import check, data_dir, in_order, one_of
 from .degradation import (
     bicubic_downsample, bicubic_upsample, imresize, to_float, to_uint8)
-from .masks import check_frames, check_masks
+from .masks import MaskPrior, check_frames, check_masks
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'HOMES', 'BENCHMARKS', 'DAVIS_SPLIT', 'DATASETS', 'Clip', 'degraded', 'read_image',
@@ -394,6 +394,8 @@ def augment(
 # %% ../nbs/09_data.ipynb #cea52eb4
 class CropDataset(Dataset):
     "Random crops of clips, of their ground truth and of their masks."
+    turned = MaskPrior.turned # most planes have no directions
+
     def __init__(self,
         clips:list[Clip],     # with ground truth
         masks:dict|None=None, # clip name -> (t,64,h,w) bool, in memory or on disk; None: none
@@ -404,7 +406,7 @@ class CropDataset(Dataset):
         turned=None,          # `turned` of the masks' prior, where their planes have directions
     ):
         check(min(num_frames, patch_size, length) > 0, "num_frames, patch_size and length are >= 1")
-        self.turned = turned or (lambda masks, k: masks)
+        if turned: self.turned = turned
         _check_clips(clips, masks, num_frames, patch_size)
         self.clips, self.masks, self.seed, self.length = clips, masks, seed, length
         self.num_frames, self.patch_size = num_frames, patch_size

@@ -172,11 +172,13 @@ def training_data(
     masks = training_masks(config, clips)
     about = dict(num_frames=config.num_frames, patch_size=config.patch_size, seed=config.seed,
                  length=length)
+    directed = 'oracle' in (config.prior, config.prior_options.get('prior'))
     if config.data[0] not in ON_DISK:
         check(not config.mirror, "mirror is for clips on disk, such as Vimeo-90K's seven frames")
-        directed = 'oracle' in (config.prior, config.prior_options.get('prior'))
         turned = prior_of(config).turned if masks and directed else None
         return CropDataset(clips, masks, turned=turned, **about)
+    check(not directed or not masks, "the oracle's planes have directions, which crops from disk "
+                                     "do not keep; take clips in memory")
     share = config.cache/this_process()[1]
     return DiskDataset(clips, masks, mirror=config.mirror, cache=share, **about)
 
