@@ -327,7 +327,8 @@ def commands():
 def started(vid4, **kw):
     "The command in another process, at work."
     args = [sys.executable, '-m', 'seem_nbdev.cli', 'data', 'prepare', 'Vid4', str(vid4), '--workers', '2']
-    run = subprocess.Popen(args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) # a job in the background has it ignored
+    run = subprocess.Popen(args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard)
     while run.poll() is None and not (vid4/'BIx4').is_dir(): time.sleep(.01)
     return run
 

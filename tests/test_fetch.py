@@ -263,7 +263,7 @@ def registry(monkeypatch):
     "Four checkpoints of our own, and the server that has them."
     server = Server()
     entry = lambda name, digest, source=server.url, licence='CC0': Checkpoint(
-        f'{name}.pth', digest, 'spynet', source, licence, 'noise', title=name)
+        f'{name}.pth', digest, 'spynet', (source,), licence, 'noise', title=name)
     found = {'good': entry('good', DIGEST[:8]), 'limited': entry('limited', DIGEST, licence='non-commercial'),
              'changed': entry('changed', '0'*8), 'yours': entry('yours', '', 'weights you trained yourself')}
     for module in (checkpoints, fetch, cli): monkeypatch.setattr(module, 'CHECKPOINTS', found)
