@@ -30,7 +30,7 @@ demo: $(DEMO) ## Table 1 on the embedded clips: rows, table and picture (CPU, un
 	echo "notebook: $$out/results/demo/reproduce_table1.ipynb"
 
 # pytest comes last, its summary is the last line. A failure of the first does not hide the second.
-test: $(DEV) ## every test: the notebooks' own, pytest, papermill at smoke (under 25 minutes)
+test: $(DEV) ## every test: the notebooks' own, pytest, papermill at smoke (under half an hour)
 	@status=0; \
 	$(NBDEV_TEST) || status=1; \
 	$(BIN)/python -m pytest || status=1; \

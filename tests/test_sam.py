@@ -73,6 +73,7 @@ def test_vit_b_is_exact(vit_b):
     assert np.array_equal(prior(frame[None])[0], expected)
 
 
+@pytest.mark.slow # three frames of ViT-B at full size; float32, one by one, is above
 @pytest.mark.parametrize('n, dtype, least', [(2, 'float32', .999), (1, 'bfloat16', .99)])
 def test_vit_b_nearly(vit_b, n, dtype, least):
     "In batches a product may be summed in another order; bfloat16 has 8 bits."
