@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 # not pyproject.toml: nbdev_export writes it anew each time
-NOTEBOOKS := $(filter-out nbs/_%,$(wildcard nbs/*.ipynb))
+NOTEBOOKS := $(filter-out nbs/_%,$(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 # the library notebooks; papermill runs the others
 NBDEV_TEST := OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print \
-  --skip_file_re '^([_.]|reproduce_|beyond_|explore|benchmark)'
+  --skip_file_re '^([_.]|index|audit|reproduce_|beyond_|explore|benchmark)'
 
 help: ## list the commands
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
@@ -54,7 +54,7 @@ readme: $(DEV) ## write README.md from nbs/index.ipynb
 README.md: nbs/index.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --no-input --stdout \
 	  --RegexRemovePreprocessor.patterns='#\| *(hide|default_exp)' $< \
-	  | sed -e 's#](\.\./#](#g' -e 's#](\([A-Za-z0-9_]*\.ipynb\)#](nbs/\1#g' > $@.tmp
+	  | sed -e 's#](\.\./#](#g' -e 's#](\([A-Za-z0-9_/]*\.ipynb\)#](nbs/\1#g' > $@.tmp
 	mv $@.tmp $@
 
 lock: $(DEV) ## record the installed versions in requirements.lock

@@ -2,7 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 from shutil import rmtree
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=['='])
@@ -39,7 +39,7 @@ setup(
     install_requires=cfg['requirements'].split(),
     extras_require=extras,
     # the folder assets/ lies outside seem_nbdev/, which nbdev_export may delete and write anew
-    packages=[name, f'{name}.assets'],
+    packages=[*find_packages(include=[name, f'{name}.*']), f'{name}.assets'],
     package_dir={f'{name}.assets': 'assets'},
     package_data={f'{name}.assets': ['**/*.csv', '**/*.toml', '**/*.safetensors']},
     include_package_data=False,

@@ -13,12 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, torch
 from seem_nbdev import __version__
-from seem_nbdev.checkpoints import CHECKPOINTS, checkpoint_state, read_state, save
-from seem_nbdev.config import has_seem, read_config
+from seem_nbdev.weights.checkpoints import CHECKPOINTS, checkpoint_state, read_state, save
+from seem_nbdev.training.config import has_seem, read_config
 from seem_nbdev.core import SeemError, atomic_path, check, one_of
-from seem_nbdev.runs import open_run, run_training
-from seem_nbdev.train import make_training
-from seem_nbdev.training import make_network, training_data
+from seem_nbdev.training.run import open_run, run_training
+from seem_nbdev.training.loop import make_training
+from seem_nbdev.training.command import make_network, training_data
 
 STAGES = ('flow', 'basicvsr_frame', 'edvr_frame') # not shipped; then what is, backbones first
 SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')), key=lambda name: CHECKPOINTS[name].base)

@@ -1,5 +1,5 @@
 "What the test files share: the checkout, the tools beside this Python, a copy of the tree, a small disk."
-import importlib.util, os, shutil, subprocess, sys
+import importlib.util, os, re, shutil, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
 import pytest
@@ -26,7 +26,7 @@ def git(*args, cwd=ROOT): return run(*GIT, *args, cwd=cwd).stdout
 
 def notebooks(pattern='*.ipynb'):
     "The notebooks of the project; those whose names begin with `_` are scratch."
-    return sorted(p for p in (ROOT/'nbs').glob(pattern) if not p.name.startswith('_'))
+    return sorted(p for p in (ROOT/'nbs').rglob(pattern) if not re.search(r'/[_.]', p.relative_to(ROOT).as_posix()))
 
 
 @pytest.fixture

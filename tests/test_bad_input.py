@@ -3,10 +3,10 @@ import signal, subprocess, sys, time
 import numpy as np, pytest, torch
 from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
-from seem_nbdev.data import Clip, CropDataset, degraded, read_frames
-from seem_nbdev.evaluate import build_model, evaluate, restore
-from seem_nbdev.config import TrainConfig
-from seem_nbdev.train import train
+from seem_nbdev.data.clips import Clip, CropDataset, degraded, read_frames
+from seem_nbdev.evaluation.restore import build_model, evaluate, restore
+from seem_nbdev.training.config import TrainConfig
+from seem_nbdev.training.loop import train
 
 SMALL = dict(edvr=dict(mid_channels=8, num_frames=3, num_extract_blocks=1, num_reconstruct_blocks=1, hr_channels=8),
              basicvsr=dict(mid_channels=8, num_blocks=1, hr_channels=8))

@@ -6,12 +6,14 @@ import numpy as np, pytest
 from PIL import Image
 from skimage import data as images
 from torch.utils.data import DataLoader
-from seem_nbdev import cli, data_tools, datasets
+from seem_nbdev import cli
+from seem_nbdev.data import inspect as data_tools
+from seem_nbdev.data import datasets
 from seem_nbdev.core import SeemError, data_dir
-from seem_nbdev.data import read_image
-from seem_nbdev.data_tools import blur_and_subsample, check_dataset, prepare
-from seem_nbdev.datasets import LAYOUTS, VIMEO_EXTRA, DiskDataset, records
-from seem_nbdev.degradation import bicubic_downsample
+from seem_nbdev.data.clips import read_image
+from seem_nbdev.data.inspect import blur_and_subsample, check_dataset, prepare
+from seem_nbdev.data.datasets import LAYOUTS, VIMEO_EXTRA, DiskDataset, records
+from seem_nbdev.data.images import bicubic_downsample
 
 PHOTOS = [images.astronaut(), images.chelsea(), images.coffee(), images.immunohistochemistry()]
 

@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from conftest import BIN, run
-from seem_nbdev import cli, evaluate, evaluate_tools
-from seem_nbdev.checkpoints import save
+from seem_nbdev import cli
+from seem_nbdev.evaluation import restore as evaluate
+from seem_nbdev.evaluation import command as evaluate_tools
+from seem_nbdev.weights.checkpoints import save
 from seem_nbdev.core import SeemError
-from seem_nbdev.data import Clip, degraded, find_sources
-from seem_nbdev.degradation import to_float, to_uint8
-from seem_nbdev.metrics import psnr
-from seem_nbdev.results import load_rows, with_average
+from seem_nbdev.data.clips import Clip, degraded, find_sources
+from seem_nbdev.data.images import to_float, to_uint8
+from seem_nbdev.metrics.quality import psnr
+from seem_nbdev.evaluation.rows import load_rows, with_average
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'evaluate']
 CONTEXT = dict(model='test', profile='user', dataset='made', degradation='BI')

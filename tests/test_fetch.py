@@ -4,14 +4,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np, pytest, torch
 from conftest import ROOT, run
 from skimage import io
-from seem_nbdev import checkpoints, cli, core, fetch
-from seem_nbdev.basicvsr import BasicVSR
-from seem_nbdev.checkpoints import Checkpoint, MisfitError, load
+from seem_nbdev import cli, core
+from seem_nbdev.weights import checkpoints
+from seem_nbdev.weights import fetch
+from seem_nbdev.models.basicvsr import BasicVSR
+from seem_nbdev.weights.checkpoints import Checkpoint, MisfitError, load
 from seem_nbdev.core import SeemError
-from seem_nbdev.edvr import EDVR
-from seem_nbdev.fetch import download
-from seem_nbdev.layers import SPyNet, flow_warp
-from seem_nbdev.seem import SEEMConfig
+from seem_nbdev.models.edvr import EDVR
+from seem_nbdev.weights.fetch import download
+from seem_nbdev.models.layers import SPyNet, flow_warp
+from seem_nbdev.models.seem import SEEMConfig
 
 BODY = np.random.RandomState(0).bytes(500_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -209,7 +211,7 @@ def test_read_only_folder(target, tmp_path):
 
 
 FETCH = """import sys
-from seem_nbdev.fetch import download
+from seem_nbdev.weights.fetch import download
 download(sys.argv[1], sys.argv[2], sys.argv[3])"""
 
 

@@ -6,11 +6,12 @@ import numpy as np, pytest, zarr
 from PIL import Image
 from tqdm import tqdm
 from conftest import BIN, run, small_disk
-from seem_nbdev import cli, store as store_module
+from seem_nbdev import cli
+from seem_nbdev.masks import store as store_module
 from seem_nbdev.core import SeemError
-from seem_nbdev.data import CropDataset, degraded, find_sources
-from seem_nbdev.masks import MaskStore, SuperpixelPrior
-from seem_nbdev.store import fill_store
+from seem_nbdev.data.clips import CropDataset, degraded, find_sources
+from seem_nbdev.masks.priors import MaskStore, SuperpixelPrior
+from seem_nbdev.masks.store import fill_store
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'masks']
 
@@ -351,7 +352,7 @@ def test_a_failed_first_run_does_not_bind_the_store(clips, tmp_path, capsys):
 
 
 def test_a_network_takes_masks_from_disk(tmp_path):
-    from seem_nbdev.evaluate import build_model, restore
+    from seem_nbdev.evaluation.restore import build_model, restore
     lq = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
     store = MaskStore(tmp_path/'masks')
     masks = store.get('x', lq, SuperpixelPrior())

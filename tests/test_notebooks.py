@@ -4,7 +4,7 @@ import nbformat, pytest
 from conftest import BIN, ROOT, git, notebooks, run
 
 every = pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)
-library = pytest.mark.parametrize('path', notebooks('[0-9][0-9]_*.ipynb'), ids=lambda p: p.stem)
+library = pytest.mark.parametrize('path', notebooks('[0-9][0-9]_*.ipynb'), ids=lambda p: f'{p.parent.name}/{p.stem}')
 reproduce = pytest.mark.parametrize('path', notebooks('reproduce_*.ipynb'), ids=lambda p: p.stem)
 
 
@@ -65,8 +65,9 @@ def test_no_errors_kept(path):
 def test_title(path):
     nb = read(path)
     assert re.match(r'# \S.*\n\s*\n?> \S', nb.cells[0].source), "expected `# title`, `> one line`"
-    names = re.findall(r'(?m)^#\|\s*default_exp\s+(\w+)', '\n'.join(c.source for c in code(nb)))
-    assert names == [path.stem[3:]]
+    names = re.findall(r'(?m)^#\|\s*default_exp\s+([\w.]+)', '\n'.join(c.source for c in code(nb)))
+    chapter, leaf = path.parent.name[2:], path.stem[3:]
+    assert names == [leaf if chapter == 'use' else f'{chapter}.{leaf}']
 
 
 @library

@@ -34,7 +34,7 @@ def wheel_of(source, folder):
 def test_wheel(copy_of_tree, tmp_path, setuptools):
     "The wheel holds every module and asset and nothing else, and works when it is installed."
     wheel, names = wheel_of(copy_of_tree, tmp_path/'wheel')
-    modules = [p.name for p in (ROOT/'seem_nbdev').glob('*.py')]
+    modules = [p.relative_to(ROOT/'seem_nbdev').as_posix() for p in (ROOT/'seem_nbdev').rglob('*.py')]
     kinds = ('.csv', '.toml', '.safetensors')
     assets = [p for p in (ROOT/'assets').rglob('*') if p.suffix in kinds]
     expected = modules + ['assets/__init__.py'] + [p.relative_to(ROOT).as_posix() for p in assets]
@@ -120,7 +120,7 @@ def test_everything_imported_is_required():
     "What the modules import comes with Python, or with a requirement by name."
     package = {'skimage': 'scikit-image', 'PIL': 'pillow', 'segment_anything': 'segment-anything',
                'huggingface_hub': 'huggingface-hub'}
-    trees = [ast.parse(p.read_text()) for p in (ROOT/'seem_nbdev').glob('*.py')]
+    trees = [ast.parse(p.read_text()) for p in (ROOT/'seem_nbdev').rglob('*.py')]
     nodes = [n for tree in trees for n in ast.walk(tree)]
     found = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     found |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level}

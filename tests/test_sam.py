@@ -5,12 +5,12 @@ from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from skimage import data
 from conftest import ROOT
-from seem_nbdev.checkpoints import CHECKPOINTS
+from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
-from seem_nbdev.data import DAVIS_SPLIT, davis, missing_data, vid4
-from seem_nbdev.masks import MaskStore, make_prior
+from seem_nbdev.data.clips import DAVIS_SPLIT, davis, missing_data, vid4
+from seem_nbdev.masks.priors import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
-from seem_nbdev.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
+from seem_nbdev.masks.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
 
 ALL_PASS = dict(pred_iou_thresh=-100., stability_score_thresh=-1., box_nms_thresh=2.)
 

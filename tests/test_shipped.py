@@ -3,12 +3,12 @@ import json
 from dataclasses import asdict
 import numpy as np, pytest, torch
 from conftest import script
-from seem_nbdev.checkpoints import CHECKPOINTS, read_state
-from seem_nbdev.compare import VARIANTS, Variant, load_variants
-from seem_nbdev.config import changed_keys
+from seem_nbdev.weights.checkpoints import CHECKPOINTS, read_state
+from seem_nbdev.tables.experiments import VARIANTS, Variant, load_variants
+from seem_nbdev.training.config import changed_keys
 from seem_nbdev.core import get_profile
-from seem_nbdev.data import get_clips
-from seem_nbdev.evaluate import clip_masks, evaluate, restore
+from seem_nbdev.data.clips import get_clips
+from seem_nbdev.evaluation.restore import clip_masks, evaluate, restore
 
 configuration = script('train_shipped').configuration
 RUN = get_profile('demo')

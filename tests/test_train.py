@@ -33,8 +33,8 @@ hr_channels = 8
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
     "A configuration file beside its backbone."
-    from seem_nbdev.basicvsr import BasicVSR
-    from seem_nbdev.checkpoints import save
+    from seem_nbdev.models.basicvsr import BasicVSR
+    from seem_nbdev.weights.checkpoints import save
     folder, rng = tmp_path_factory.mktemp('config'), np.random.default_rng(0)
     for clip, i in itertools.product('ab', range(4)):
         (folder/'clips'/clip).mkdir(parents=True, exist_ok=True)
@@ -63,14 +63,14 @@ def whole(config, tmp_path_factory):
 # The child dies in the middle of what the name says, at the second checkpoint, of step 4.
 KILLERS = dict(
     between_steps="""
-import seem_nbdev.train as t
+import seem_nbdev.training.loop as t
 step = t.train_step
 def train_step(run, batch):
     if run.step == 5: die()
     return step(run, batch)
 t.train_step = train_step""",
     in_the_tensors="""
-import seem_nbdev.runs as r
+import seem_nbdev.training.run as r
 write, calls = r.save_file, []
 def save_file(tensors, path):
     calls.append(path)
@@ -80,7 +80,7 @@ def save_file(tensors, path):
     write(tensors, path)
 r.save_file = save_file""",
     between_the_files="""
-import seem_nbdev.runs as r, json
+import seem_nbdev.training.run as r, json
 dump, calls = json.dumps, []
 class Json:
     loads = staticmethod(json.loads)
@@ -90,7 +90,7 @@ class Json:
         return dump(state)
 r.json = Json""",
     after_the_checkpoint="""
-import seem_nbdev.runs as r
+import seem_nbdev.training.run as r
 remove, calls = r._remove_old, []
 def remove_old(folder, keep):
     calls.append(1)
@@ -151,9 +151,9 @@ def test_every_process_takes_the_first_ones_checkpoint(tmp_path, monkeypatch):
     "Also one that could read a newer checkpoint."
     import accelerate.utils
     from seem_nbdev import runs
-    from seem_nbdev.basicvsr import BasicVSR
-    from seem_nbdev.config import TrainConfig
-    from seem_nbdev.train import make_training
+    from seem_nbdev.models.basicvsr import BasicVSR
+    from seem_nbdev.training.config import TrainConfig
+    from seem_nbdev.training.loop import make_training
     new = lambda: make_training(BasicVSR(mid_channels=8, num_blocks=1, hr_channels=8), TrainConfig(mode='backbone', num_frames=2), 'cpu')
     first = new()
     for first.step in (1, 2): runs.save_checkpoint(first, tmp_path)
@@ -168,7 +168,7 @@ def test_every_process_takes_the_first_ones_checkpoint(tmp_path, monkeypatch):
 def test_ctrl_c(config, whole, tmp_path):
     "Saves, says how to go on, ends with 130; and goes on."
     out = tmp_path/'run'
-    slow = "import seem_nbdev.train as t, time\nstep = t.train_step\n" \
+    slow = "import seem_nbdev.training.loop as t, time\nstep = t.train_step\n" \
            "def train_step(*a): time.sleep(.5); return step(*a)\nt.train_step = train_step\n" \
            "import sys\nfrom seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
     child = subprocess.Popen([sys.executable, '-c', slow, 'train', '--config', config, '--out', out, '--device', 'cpu'],
@@ -205,7 +205,7 @@ def test_two_processes_follow_one(config, whole, tmp_path, launcher):
 
 def test_validation_with_fewer_clips_than_processes(tmp_path):
     "Three processes, two clips: the score of one process."
-    code = "import sys; import seem_nbdev.training as t\n" \
+    code = "import sys; import seem_nbdev.training.command as t\n" \
            "real = t.get_clips\nt.get_clips = lambda *a, **k: real(*a, **k)[:2]\n" \
            "from seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
     (tmp_path/'main.py').write_text(code)

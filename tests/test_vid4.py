@@ -1,12 +1,12 @@
 "The real benchmark, where the user has it: bicubic interpolation, and the row of the paper that its own baseline gives."
 import numpy as np, pytest
-from seem_nbdev.checkpoints import CHECKPOINTS
+from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import data_dir
-from seem_nbdev.data import missing_data, vid4
-from seem_nbdev.evaluate import protocol_of
-from seem_nbdev.evaluate_tools import load_network, run_network
-from seem_nbdev.metrics import psnr
-from seem_nbdev.results import difference_to_paper, with_average
+from seem_nbdev.data.clips import missing_data, vid4
+from seem_nbdev.evaluation.restore import protocol_of
+from seem_nbdev.evaluation.command import load_network, run_network
+from seem_nbdev.metrics.quality import psnr
+from seem_nbdev.evaluation.rows import difference_to_paper, with_average
 
 BACKBONE = 'basicvsr_vimeo90k_bi_official'
 
