@@ -174,18 +174,19 @@ def _missing(data, root, split)->list:
         for part in data.parts:
             if not (split in (None, part.split) or not part.split or data.held_out): continue
             whence = f"{data.name}, {part.archive} from {data.origin}{note}"
+            base = f"{root/_base(part.gt[0])}: {whence}"
             if isinstance(part.clips, str) and not (root/part.clips).is_file():
+                if not any((root/_base(p)).is_dir() for p in part.gt): yield base
                 yield f"{root/part.clips}: {whence}"
-                if not any((root/_base(p)).is_dir() for p in part.gt):
-                    yield f"{root/_base(part.gt[0])}: {whence}"
                 continue
             clips = expected_clips(data, part, root, split)
-            gone = [p for c in clips for p in _folders(c) if not p.is_dir()]
-            if not clips or gone and len(gone) == sum(len(_folders(c)) for c in clips):
-                if clips or part.clips is None: yield f"{root/_base(part.gt[0])}: {whence}"
-            else:
-                for p in gone[:5]: yield f"{p}: {whence}"
-                if gone[5:]: yield f"{gone[5]} and {len(gone) - 6} more: {whence}"
+            folders = [p for c in clips for p in _folders(c)]
+            gone = [p for p in folders if not p.is_dir()]
+            if len(gone) > 5 and len(gone) == len(folders) or part.clips is None and not clips:
+                yield base
+                continue
+            for p in gone[:5]: yield f"{p}: {whence}"
+            if gone[5:]: yield f"{gone[5]} and {len(gone) - 6} more: {whence}"
         if split != 'train':
             for name, what in data.lists.items():
                 if not any(root.glob(name)): yield f"{root/name}: {what}{note}"
