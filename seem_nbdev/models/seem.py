@@ -12,7 +12,7 @@ from .layers import ResidualBlock, check_range, lrelu
 
 # %% auto #0
 __all__ = ['check_frame', 'check_masks', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
-           'seem_config']
+           'seem_config', 'SEEMPlaces', 'config_of']
 
 # %% ../../nbs/1_models/01_seem.ipynb #742575c9
 def _kind(x): return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
@@ -53,21 +53,21 @@ class SAMRepresentation(nn.Module):
     "The SAM-based representation of a frame, `R_sam = f_r(concat(I_t, M_sam))` (Eq. 1)."
     def __init__(self,
         mid_channels:int=64, # D, the width of the host's features
-        num_masks:int=64,    # C, masks per frame
+        channels:int=64,     # C, planes of a frame's masks
     ):
         super().__init__()
-        self.num_masks = num_masks
-        self.conv1 = conv3x3(3 + num_masks, mid_channels)
+        self.channels = channels
+        self.conv1 = conv3x3(3 + channels, mid_channels)
         self.conv2 = conv3x3(mid_channels, mid_channels)
         self.block = ResidualBlock(mid_channels)
 
     def forward(self,
         lq:Tensor,    # (n,3,h,w) the frame, RGB in [0,1]
-        masks:Tensor, # (n,num_masks,h,w) its masks; bool, uint8 or float
+        masks:Tensor, # (n,c,h,w) its masks; bool, uint8 or float
     )->Tensor:        # (n,d,h,w) R_sam
         "Combine a frame with its masks."
         check_frame(lq)
-        I_t, M_sam = lq, check_masks(masks, lq, self.num_masks)
+        I_t, M_sam = lq, check_masks(masks, lq, self.channels)
         x = torch.cat([I_t, M_sam], dim=1)            # (n,3+c,h,w)
         R_sam = self.block(self.conv2(lrelu(self.conv1(x))))
         return R_sam
@@ -138,14 +138,14 @@ class SEEM(nn.Module):
 class SEEMConfig:
     "How a host uses SEEM."
     branches:str='both' # BasicVSR's branches with SEEM: 'both', 'forward' or 'backward' (Table 6)
-    num_masks:int=64    # C, masks per frame
+    mask_channels:int=64 # C, planes of a frame's masks
     reduction:int=16    # r of the channel attention
     zero_init:bool=True # a fresh SEEM leaves its host unchanged
 
     def __post_init__(self):
         one_of(self.branches, ('both', 'forward', 'backward'), 'branches')
         one_of(self.zero_init, (True, False), 'zero_init')
-        for name, value in dict(num_masks=self.num_masks, reduction=self.reduction).items():
+        for name, value in dict(mask_channels=self.mask_channels, reduction=self.reduction).items():
             ok = isinstance(value, int) and not isinstance(value, bool) and value > 0
             check(ok, f"{name} is {value!r}; valid: 1, 2, 3, ...")
 
@@ -160,3 +160,32 @@ def seem_config(
     check(seem is None or isinstance(seem, (bool, SEEMConfig)),
           f"seem is {seem!r}, expected None, True or a SEEMConfig")
     return SEEMConfig() if seem is True else seem or None
+
+# %% ../../nbs/1_models/01_seem.ipynb #2979bb4b
+class SEEMPlaces(nn.ModuleDict):
+    "All that SEEM adds to a host: `rep`, which is f_r, and a SEEM for each place."
+    def __init__(self,
+        places, # their names; those that begin with 'forward' or 'backward' belong to a branch
+        mid_channels:int, # D, the width of the host's features
+        config:SEEMConfig,
+    ):
+        there = [p for p in places if config.branches in ('both', p.partition('_')[0])]
+        seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
+        super().__init__({'rep': SAMRepresentation(mid_channels, config.mask_channels),
+                          **{place: seem() for place in there}})
+
+    def refine(self, place, feat, rep):
+        "The host's sum: F + f_seem(F, R_sam), or F where there is no SEEM."
+        return feat + self[place](feat, rep) if place in self else feat
+
+# %% ../../nbs/1_models/01_seem.ipynb #eda46c9f
+def config_of(
+    state:dict, # weights of a host
+)->SEEMConfig|None: # None: without SEEM
+    "The options that weights were made with."
+    places = {k.split('.')[1] for k in state if k.startswith('seem.')} - {'rep'}
+    if not places: return None
+    branches = {p.partition('_')[0] for p in places}
+    hidden, d = state[f'seem.{min(places)}.attention.fc_d.weight'].shape[:2]
+    return SEEMConfig(branches.pop() if branches in ({'forward'}, {'backward'}) else 'both',
+                      state['seem.rep.conv1.weight'].shape[1] - 3, d//hidden)
