@@ -6,7 +6,6 @@
 from __future__ import annotations
 import inspect
 from importlib import import_module
-from types import MappingProxyType
 from ..core import SeemError, check, one_of
 
 # %% auto #0

@@ -11,11 +11,11 @@ from ..core import check
 from .layers import (Upsampler, check_lqs, check_sizes, lrelu,
                                pad_to_multiple, residual_blocks)
 from .seem import (
-    SEEM, SAMRepresentation, SEEMConfig, check_masks, config_of, seem_config)
+    SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
 __all__ = ['deform_grid', 'deform_columns', 'deform_conv', 'DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion',
-           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'check_prior', 'EDVR', 'inflate_frames']
+           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'EDVR', 'inflate_frames']
 
 # %% ../../nbs/1_models/04_edvr.ipynb #d75bf26f
 def deform_grid(
@@ -212,9 +212,7 @@ def edvr_seem(
     "Everything that SEEM adds to EDVR."
     check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
           "branches belong to BasicVSR (Table 6), EDVR has none; leave them out")
-    seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
-    return nn.ModuleDict(dict(rep=SAMRepresentation(mid_channels, config.mask_channels),
-                              align=seem(), fusion=seem(), reconstruct=seem()))
+    return SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config)
 
 # %% ../../nbs/1_models/04_edvr.ipynb #b2a280b2
 def check_window(
@@ -226,19 +224,6 @@ def check_window(
     t = lqs.shape[1]
     check(t == num_frames, f"the window has {t} frames, expected {num_frames}, this network's "
           "num_frames; for a whole clip use evaluate.restore or evaluate.window_indices")
-
-# %% ../../nbs/1_models/04_edvr.ipynb #23f78158
-def check_prior(
-    masks:Tensor|None,      # (n,num_masks,h,w) of the middle frame, or None
-    lq:Tensor,              # (n,3,h,w) that frame
-    config:SEEMConfig|None, # None: the network has no SEEM
-):
-    "Check that `EDVR` is given masks if, and only if, it has SEEM, and that they fit."
-    check(config is None or masks is not None, "masks are None, but this EDVR has SEEM; "
-          "give the masks of the middle frame (no prior: zeros)")
-    check(config is not None or masks is None, "masks given to an EDVR without SEEM, expected "
-          "None; leave them out or build the network with seem=SEEMConfig()")
-    if config is not None: check_masks(masks, lq, config.mask_channels)
 
 # %% ../../nbs/1_models/04_edvr.ipynb #8037e29b
 class EDVR(FeaturePyramid):
@@ -270,7 +255,7 @@ class EDVR(FeaturePyramid):
     )->Tensor:                  # (n,3,4h,4w), not clamped
         check_window(lqs, self.num_frames)
         t = self.num_frames
-        check_prior(masks, lqs[:, t//2], self.seem_config)
+        check_prior(masks, lqs[:, t//2], self.mask_channels)
         feats = self.levels(self.level1(pad_to_multiple(lqs, 4).flatten(0, 1)))  # (n*t,d,h,w), ...
         return self.fuse([f.unflatten(0, (-1, t)) for f in feats], lqs[:, t//2], masks)
 

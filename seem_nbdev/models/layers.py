@@ -13,8 +13,9 @@ from ..core import SeemError, check
 from ..data.images import bicubic_upsample
 
 # %% auto #0
-__all__ = ['check_lqs', 'check_range', 'check_sizes', 'Network', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks',
-           'lrelu', 'Upsampler', 'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
+__all__ = ['check_lqs', 'value_range', 'check_range', 'check_sizes', 'Network', 'flow_warp', 'scaled_init_', 'ResidualBlock',
+           'residual_blocks', 'lrelu', 'Upsampler', 'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid',
+           'SPyNet']
 
 # %% ../../nbs/1_models/02_layers.ipynb #cc2543a7
 def check_lqs(
@@ -29,6 +30,10 @@ def check_lqs(
 def _what(x): return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, 'shape') else type(x).__name__
 
 # %% ../../nbs/1_models/02_layers.ipynb #007431f6
+def value_range(x:Tensor)->tuple: # any shape; least and largest value
+    "The one question of the checks that reads the data, and so waits for a GPU."
+    return tuple(torch.stack(x.detach().aminmax()).tolist())
+
 def check_range(
     img:Tensor, # any shape
 ):
@@ -36,7 +41,7 @@ def check_range(
     check(img.is_floating_point(), f"frames are {img.dtype}, "
           "expected floating point in [0,1]; divide 8-bit frames by 255")
     if torch.compiler.is_compiling(): return
-    lo, hi = (v.item() for v in img.detach().aminmax())
+    lo, hi = value_range(img)
     remedy = 'divide by 255' if hi > 2 else 'scale or clamp them first'
     check(lo >= -1e-3 and hi <= 1 + 1e-3,
           f"frames range over [{lo:.3g}, {hi:.3g}], expected [0,1]; {remedy}")

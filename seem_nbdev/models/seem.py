@@ -8,40 +8,45 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from ..core import check, one_of
-from .layers import ResidualBlock, check_range, lrelu
+from .layers import ResidualBlock, lrelu, value_range
 
 # %% auto #0
-__all__ = ['check_frame', 'check_masks', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
+__all__ = ['check_masks', 'check_prior', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
            'seem_config', 'SEEMPlaces', 'config_of']
 
 # %% ../../nbs/1_models/01_seem.ipynb #742575c9
 def _kind(x): return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
 
 # %% ../../nbs/1_models/01_seem.ipynb #0a77aa89
-def check_frame(
-    lq:Tensor, # (n,3,h,w) RGB in [0,1]
-):
-    "Check shape, type and range of a batch of frames."
-    check(isinstance(lq, Tensor) and lq.ndim == 4 and lq.shape[1] == 3 and 0 not in lq.shape,
-          f"frames are {_kind(lq)}, expected a tensor (n,3,h,w): frames, RGB, height, width")
-    check_range(lq)
-
-# %% ../../nbs/1_models/01_seem.ipynb #6e2c3c27
 def check_masks(
-    masks:Tensor,     # (...,num_masks,h,w) bool, or uint8 or float in [0,1]; one mask per channel
-    lqs:Tensor,       # (...,3,h,w) the frames they belong to
-    num_masks:int=64, # masks per frame
-)->Tensor:            # `masks` in the dtype and on the device of `lqs`
-    "Check that `masks` fit `lqs`."
-    want = (*lqs.shape[:-3], num_masks, *lqs.shape[-2:])
+    masks:Tensor,    # (...,c,h,w) bool, or uint8 or float in [0,1]; one mask per channel
+    lqs:Tensor,      # (...,3,h,w) the frames they belong to
+    channels:int=64, # c
+):
+    "Check shape and type of `masks`; their values are not read."
+    want = (*lqs.shape[:-3], channels, *lqs.shape[-2:])
     check(isinstance(masks, Tensor) and masks.shape == want,
-          f"masks are {_kind(masks)}, expected a tensor {want}: {num_masks} a frame, rest zeros")
+          f"masks are {_kind(masks)}, expected a tensor {want}: {channels} a frame, rest zeros; "
+          "an array (t,c,h,w) goes to evaluation.restore, or through torch.from_numpy(masks)[None]")
     check(masks.dtype in (torch.bool, torch.uint8) or masks.is_floating_point(),
           f"masks are {masks.dtype}, expected bool, or uint8 or float in [0,1]")
-    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return masks.to(lqs)
-    lo, hi = (v.item() for v in masks.detach().aminmax())
+
+# %% ../../nbs/1_models/01_seem.ipynb #385b9ac1
+def check_prior(
+    masks:Tensor|None, # of the frames, or None
+    lqs:Tensor,        # (...,3,h,w) the frames
+    channels:int|None, # of the network's masks; None: it takes none
+):
+    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
+    check(channels is not None or masks is None,
+          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+    if channels is None: return
+    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
+          "no prior means zeros, given explicitly")
+    check_masks(masks, lqs, channels)
+    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
+    lo, hi = value_range(masks)
     check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
-    return masks.to(lqs)
 
 # %% ../../nbs/1_models/01_seem.ipynb #0db201a7
 def conv3x3(in_channels:int, out_channels:int)->nn.Conv2d:
@@ -66,8 +71,8 @@ class SAMRepresentation(nn.Module):
         masks:Tensor, # (n,c,h,w) its masks; bool, uint8 or float
     )->Tensor:        # (n,d,h,w) R_sam
         "Combine a frame with its masks."
-        check_frame(lq)
-        I_t, M_sam = lq, check_masks(masks, lq, self.channels)
+        check_masks(masks, lq, self.channels)
+        I_t, M_sam = lq, masks.to(lq)
         x = torch.cat([I_t, M_sam], dim=1)            # (n,3+c,h,w)
         R_sam = self.block(self.conv2(lrelu(self.conv1(x))))
         return R_sam
