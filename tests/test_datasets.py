@@ -112,10 +112,12 @@ def test_no_data_set(capsys, tmp_path):
 
 
 def test_mistyped(capsys, tmp_path):
-    for args in (['check', 'REDS5', tmp_path], ['check', 'REDS'], ['chek', 'REDS', tmp_path], []):
-        with pytest.raises(SystemExit) as e: cli.main(['data', *map(str, args)])
+    for args in (['check', 'REDS'], ['chek', 'REDS', tmp_path], ['check', 'REDS', tmp_path, '--sample', 3]):
+        assert cli.main(['data', *map(str, args)]) == 2
         out, err = capsys.readouterr()
-        assert (e.value.code, out, err.count('\n')) == (2, '', 1)
+        assert (out, err.count('\n')) == ('', 1)
+    status, out, (line,) = seem(capsys, 'check', 'REDS5', tmp_path)
+    assert (status, out) == (1, '') and "did you mean 'REDS'" in line
     for args in (['--workers', 0], ['--samples', -1], ['--lq', tmp_path/'no']):
         (tmp_path/'GT/city').mkdir(parents=True, exist_ok=True)
         status, out, lines = seem(capsys, 'check', 'Vid4', tmp_path, *args)

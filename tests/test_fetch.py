@@ -268,7 +268,7 @@ def registry(monkeypatch):
         f'{name}.pth', digest, 'spynet', (source,), licence, 'noise', title=name)
     found = {'good': entry('good', DIGEST[:8]), 'limited': entry('limited', DIGEST, licence='non-commercial'),
              'changed': entry('changed', '0'*8), 'yours': entry('yours', '', 'weights you trained yourself')}
-    for module in (checkpoints, fetch, cli): monkeypatch.setattr(module, 'CHECKPOINTS', found)
+    for module in (checkpoints, fetch): monkeypatch.setattr(module, 'CHECKPOINTS', found)
     return server
 
 
