@@ -11,7 +11,8 @@ from importlib import import_module
 # %% ../../nbs/3_data/00_data.ipynb #ec3e4e4a
 DATASETS = {name: f'seem_nbdev.data.datasets:{where}' for name, where in {
     'embedded': 'EMBEDDED', 'Vid4': 'VID4', 'REDS': 'REDS', 'REDS4': 'REDS4', 'Vimeo-90K': 'VIMEO',
-    'DAVIS': 'DAVIS', 'DAVIS train': 'DAVIS_TRAIN', 'DAVIS val': 'DAVIS_VAL', 'DAVIS test': 'DAVIS_TEST',
+    'DAVIS': 'DAVIS', 'DAVIS train': 'DAVIS_TRAIN', 'DAVIS val': 'DAVIS_VAL',
+    'DAVIS test': 'DAVIS_TEST',
 }.items()} # a record of your own takes its place beside them: DATASETS['mine'] = DataSet(...)
 
 # %% ../../nbs/3_data/00_data.ipynb #ed3a3f1e

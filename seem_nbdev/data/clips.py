@@ -102,8 +102,8 @@ class Frames:
 
     def frame(self, i:int): # (h,w,3)
         "Frame `i`, cropped to the size of the clip, which takes off less than `multiple` pixels."
-        read = lambda: self.read(i)
-        return self._fit(self.cache.get((self.key, i), read) if self.cache is not None else read(), i)
+        if self.cache is None: return self._fit(self.read(i), i)
+        return self._fit(self.cache.get((self.key, i), lambda: self.read(i)), i)
     def _fit(self, frame, i):
         (H, W), (h, w) = frame.shape[:2], self.shape[1:3]
         check(0 <= H - h < self.multiple and 0 <= W - w < self.multiple,
@@ -342,7 +342,8 @@ def _embedded(name, num_frames):
         gt = video[s.start:s.start + n]
         clip = degraded(name, bicubic_downsample(gt, 2) if s.halve else gt)
         return dict(lq=clip.lq, gt=clip.gt)
-    seen = (source, video.path.stat().st_size, Path(images.__file__).read_bytes(), torch.__version__)
+    resizer = Path(images.__file__).read_bytes()
+    seen = (source, video.path.stat().st_size, resizer, torch.__version__)
     frames = _kept(f"{name}.{hashlib.sha256(repr(seen).encode()).hexdigest()[:12]}", make)
     return Clip(name, frames['lq'], frames['gt'], source)
 
@@ -403,8 +404,8 @@ class CropDataset(Dataset):
         _check_clips(clips, masks, num_frames, patch_size)
         frames = FrameCache(cache)
         self.clips, self.masks, self.opened = [c.cached(frames) for c in clips], masks, {}
-        self.num_frames, self.patch_size, self.seed, self.length = num_frames, patch_size, seed, length
-        self.mirror, self.turned = mirror, turned
+        self.num_frames, self.patch_size, self.seed = num_frames, patch_size, seed
+        self.length, self.mirror, self.turned = length, mirror, turned
         self.windows = np.cumsum([len(c) - num_frames + 1 for c in clips]) # up to each clip's end
         if masks is not None: self._check_masks()
 
@@ -437,8 +438,9 @@ class CropDataset(Dataset):
         if clip.name in self.opened: return self.opened[clip.name]
         masks, (t, h, w, _) = self.masks[clip.name], clip.lq.shape
         found = tuple(masks.shape)
-        check(len(found) == 4 and (found[0], *found[2:]) == (t, h, w), f"masks of clip "
-              f"{clip.name!r} are {found}, expected ({t}, c, {h}, {w}): of its low-resolution frames")
+        check(len(found) == 4 and (found[0], *found[2:]) == (t, h, w),
+              f"masks of clip {clip.name!r} are {found}, expected ({t}, c, {h}, {w}): "
+              "of its low-resolution frames")
         lacking = masks.missing(look=False) if hasattr(masks, 'missing') else ()
         check(not lacking, f"masks of clip {clip.name!r} lack {len(lacking)} of {t} frames; "
                            "complete them as they were made")

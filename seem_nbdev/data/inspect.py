@@ -191,7 +191,8 @@ def _compare(clip):
         name = clip.gt.names[len(clip.gt.names)//2]
         lq, gt = read_image(_lq_folder(clip)/name), read_image(clip.gt.folder/name)
     except SeemError: return None
-    return compare_degradations(lq, gt) if lq.shape[:2] == tuple(n//4 for n in gt.shape[:2]) else None
+    fits = lq.shape[:2] == tuple(n//4 for n in gt.shape[:2])
+    return compare_degradations(lq, gt) if fits else None
 
 def judge(
     compared:dict, # clip -> of `compare_degradations`
@@ -272,8 +273,9 @@ def check_dataset(
     if lost: lines.append(f"no low-resolution frames of {len(lost)} clips: {shown(lost)}; "
                           "`seem data prepare` makes them")
     count = lambda values: Counter(v for v in values if v)
-    return Report(data.name, root, len(there), sum(s.frames for s in seen), count(s.size for s in seen),
-                  count(s.small for s in seen), [c['BI'] for c in compared.values()], lines)
+    return Report(data.name, root, len(there), sum(s.frames for s in seen),
+                  count(s.size for s in seen), count(s.small for s in seen),
+                  [c['BI'] for c in compared.values()], lines)
 
 def _files_of(name):
     data = dataset(name)
