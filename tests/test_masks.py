@@ -201,7 +201,7 @@ def test_a_damaged_frame_is_computed_again(clips, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('change, says', [
-    (dict(format=99), 'of format 99, by seem_nbdev 0.1.0; this version reads formats 1, 2'),
+    (dict(format=99), 'of format 99, by seem_nbdev 0.1.0; this version reads 1, 2'),
     (None, 'holds no masks of this library')], ids=['later version', 'not ours'])
 @pytest.mark.parametrize('node', ['.', 'a'])
 def test_a_store_of_another_make(clips, tmp_path, capsys, change, says, node):

@@ -4,9 +4,9 @@
 
 # %% ../../nbs/2_masks/00_masks.ipynb #94be0e39
 from __future__ import annotations
-import importlib, inspect, json
+import inspect, json
 from types import MappingProxyType
-from ..core import check, one_of
+from ..core import check, one_of, resolve
 
 # %% auto #0
 __all__ = ['PRIORS', 'make_prior', 'options_text']
@@ -29,8 +29,7 @@ def make_prior(
     **options,    # of that prior
 ): # a `Prior`
     "The prior called `name`; the error lists the valid ones."
-    module, _, cls = PRIORS[one_of(name, PRIORS, 'prior')].partition(':')
-    make = getattr(importlib.import_module(module), cls)
+    make = resolve(PRIORS[one_of(name, PRIORS, 'prior')])
     takes = inspect.signature(make).parameters
     if 'device' in takes: options['device'] = device
     try: inspect.signature(make).bind(**options)
@@ -45,10 +44,10 @@ def options_text(
     return json.dumps(prior.options, sort_keys=True) if prior.options else ''
 
 # %% ../../nbs/2_masks/00_masks.ipynb #d7adeceb
-_HOMES = dict(Prior='priors', check_masks='priors', paint='priors', SAMPrior='sam', MaskStore='store',
-              ClipMasks='store', masks_for='store', masks_for_all='store')
+_HOMES = dict(Prior='priors', check_masks='priors', paint='priors', SAMPrior='sam',
+              MaskStore='store', ClipMasks='store', masks_for='store', masks_for_all='store')
 
 def __getattr__(name):
     "A public name of this package's modules."
     if name not in _HOMES: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f'seem_nbdev.masks.{_HOMES[name]}'), name)
+    return resolve(f'seem_nbdev.masks.{_HOMES[name]}:{name}')

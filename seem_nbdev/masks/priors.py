@@ -33,7 +33,7 @@ class Prior:
     channels = NUM_MASKS   # planes of a frame
     dtype = np.dtype(bool) # of the planes; or float16, float32
     framewise = True       # a frame's planes depend on that frame alone
-    needs = 'lq'           # of a clip: 'lq', its frames; 'gt', its ground truth; 'files' of its name
+    needs = 'lq'           # of a clip: 'lq', frames; 'gt', ground truth; 'files' of its name
 
     @property
     def options(self)->dict: # JSON-able
@@ -231,7 +231,7 @@ class FilesPrior(Prior):
 
     def whole(self, clip):
         (t, h, w, _), every = clip.lq.shape, self.files(clip)
-        files = every[self.start:None if clip.name else self.start + t] # of a clip: no file too many
+        files = every[self.start:None if clip.name else self.start + t] # a clip has none too many
         check(len(files) == t, f"{self.folder} holds {len(every)} label images, expected "
               f"{self.start + t}: one for each of {t} frames from index {self.start}")
         labels = (resample_labels(read_labels(p), h, w, p) for p in files)
@@ -349,7 +349,8 @@ class OraclePrior(Prior):
     def options(self): return dict(places=PLACES, bits=BITS)
     def inputs(self, clip): return dict(gt=hashlib.sha256(self._gt(clip)).hexdigest())
     def _gt(self, clip):
-        check(clip.gt is not None, f"prior 'oracle' needs ground truth; clip {clip.name!r} has none")
+        check(clip.gt is not None,
+              f"prior 'oracle' needs ground truth; clip {clip.name!r} has none")
         return np.ascontiguousarray(clip.gt[:])
 
     def whole(self, clip):

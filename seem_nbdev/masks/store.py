@@ -90,7 +90,7 @@ def _node(path)->tuple:
                         "another folder, or delete this one") from None
     found, version = about.get('format'), about.get('version')
     check(found in FORMATS, f"{path} is of format {found}, by seem_nbdev {version}; this version "
-                            f"reads formats {', '.join(map(str, FORMATS))}: compute the masks again")
+                            f"reads {', '.join(map(str, FORMATS))}: compute the masks again")
     return meta, about
 
 # %% ../../nbs/2_masks/03_store.ipynb #17976043
@@ -227,7 +227,7 @@ class MaskStore:
         return [c.name for c in clips if not complete(c)]
 
     def create(self, key:str, size:tuple, prior:Prior, asked=None, each=None)->ClipMasks:
-        "The masks of a clip of `size` (t,h,w) and fingerprint `asked`: those there, if right, or new."
+        "A clip's masks, of `size` (t,h,w) and fingerprint `asked`: those there, if right, or new."
         path, asked = self.folder(key), asked or fingerprint(prior) | dict(frames='')
         _make_group(self.path, fingerprint(prior))
         if key not in self: _make_array(self.path, key, size, asked, each)
@@ -244,8 +244,8 @@ class MaskStore:
     def key(self, name:str, asked:dict)->str: # where the masks of a clip are
         return name
 
-    def complete(self, clip, prior:Prior, wanted=None, bar=None)->tuple: # ClipMasks, frames computed
-        "A clip's masks, or those of the frames `wanted`; what is not there is computed and written."
+    def complete(self, clip, prior:Prior, wanted=None, bar=None)->tuple: # ClipMasks, computed
+        "Compute and write what is not there of a clip, or of its frames `wanted`."
         return _complete(self, clip, prior, wanted, bar)
 
     def fill(self, clips, prior:Prior, progress:bool=True, shard:tuple=(0, 1))->Filled:
@@ -320,8 +320,8 @@ def _look_through(clip)->tuple: # (t,h,w), digest, digest of each
     for t, frame in enumerate(clip.lq, 1):
         check_frames(frame[None], f'frames of clip {clip.name!r}')
         found = (t, *frame.shape[:2])
-        check(size is None or size[1:] == found[1:], f"clip {clip.name!r} changes its size at frame "
-              f"{t - 1}: {frame.shape[1]}x{frame.shape[0]} after {(size or found)[2]}x"
+        check(size is None or size[1:] == found[1:], f"clip {clip.name!r} changes its size at "
+              f"frame {t - 1}: {frame.shape[1]}x{frame.shape[0]} after {(size or found)[2]}x"
               f"{(size or found)[1]}; split it there")
         size = found
         _add_frame(whole, frame)
