@@ -15,6 +15,7 @@ __all__ = ['NETWORKS', 'network_class', 'make_network', 'group_of', 'arch_of']
 NETWORKS = { # name -> 'module:class', imported when it is asked for
     'bicubic': 'seem_nbdev.models.layers:Bicubic',
     'basicvsr': 'seem_nbdev.models.basicvsr:BasicVSR',
+    'basicvsrpp': 'seem_nbdev.models.basicvsrpp:BasicVSRPP',
     'edvr': 'seem_nbdev.models.edvr:EDVR',
     'spynet': 'seem_nbdev.models.layers:SPyNet',
 }
