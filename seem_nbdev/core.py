@@ -4,11 +4,12 @@
 
 # %% ../nbs/9_use/01_core.ipynb #b9df25d7
 from __future__ import annotations
-import ast, atexit, importlib.util, io, os, platform, random, re, tokenize
+import ast, atexit, hashlib, importlib.util, io, os, platform, random, re, tokenize
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +17,8 @@ from types import MappingProxyType
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'check_crop_border', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir',
            'weights_dir', 'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device',
-           'progress', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve', 'Parameter',
-           'described', 'check_parameters']
+           'progress', 'sha256', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve',
+           'Parameter', 'described', 'check_parameters']
 
 # %% ../nbs/9_use/01_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -205,6 +206,18 @@ def progress(
     if width == 0: options = dict(ncols=80, nrows=24) | options
     return tqdm(items, desc, total, unit=unit, **options)
 
+# %% ../nbs/9_use/01_core.ipynb #38f87f4b
+def sha256(
+    path, # a file
+)->str:   # 64 hex digits
+    "Checksum of a file; computed again when its time or size changes."
+    stat = os.stat(path)
+    return _sha256(os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
+
+@lru_cache(4096)
+def _sha256(path, time, size):
+    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+
 # %% ../nbs/9_use/01_core.ipynb #eb835776
 def in_order(
     files:list, # of one folder
@@ -296,11 +309,14 @@ def resolve(
     return getattr(importlib.import_module(module), name)
 
 # %% ../nbs/9_use/01_core.ipynb #d6f219c1
-def _arguments(node):
+def _arguments(node, classes):
     "What a function takes, or a class: (ast node, default or None)."
     if isinstance(node, ast.ClassDef):
         init = [o for o in node.body if getattr(o, 'name', '') == '__init__']
-        if not init: return [(o, o.value) for o in node.body if isinstance(o, ast.AnnAssign)]
+        bases = [classes[b.id] for b in node.bases if getattr(b, 'id', '') in classes]
+        fields = [(o, o.value) for o in node.body
+                  if isinstance(o, ast.AnnAssign) and o.target.id != '_']
+        if not init: return [o for b in bases for o in _arguments(b, classes)] + fields
         node = init[0]
     a = node.args
     listed, rest = [*a.posonlyargs, *a.args], [(o, None) for o in (a.vararg, a.kwarg) if o]
@@ -329,16 +345,18 @@ class Parameter:
 
 def described(
     target:str, # 'module:name' of a function or a class
-)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields
+)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields and
+                # those of its bases in that module
     "What the source says; nothing is imported but the packages above."
     module, _, name = target.partition(':')
     source = Path(importlib.util.find_spec(module).origin).read_text(encoding='utf-8')
-    node = next(o for o in ast.parse(source).body if getattr(o, 'name', '') == name)
+    nodes = {o.name: o for o in ast.parse(source).body if hasattr(o, 'name')}
+    node, classes = nodes[name], {k: o for k, o in nodes.items() if isinstance(o, ast.ClassDef)}
     written, comments = lambda o: o and ast.unparse(o), _comments(source)
     name_of = lambda o: o.arg if isinstance(o, ast.arg) else o.target.id
     return ast.get_docstring(node) or '', {
         name_of(o): Parameter(written(o.annotation), written(default), comments.get(o.lineno, ''))
-        for o, default in _arguments(node)}
+        for o, default in _arguments(node, classes)}
 
 # %% ../nbs/9_use/01_core.ipynb #23b8dadb
 def _assigned(code:str)->set:
