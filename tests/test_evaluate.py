@@ -185,7 +185,7 @@ def test_old_rows_survive_a_failed_run(clips, tmp_path, capsys):
 
 class Broken(torch.nn.Module):
     "Gives something that is no frame of a clip."
-    num_frames = 1
+    kind, num_frames = 'window', 1
     def __init__(self, value, size=4): super().__init__(); self.p, self.size = torch.nn.Parameter(torch.tensor(value)), size
     def forward(self, lqs, masks): return self.p.expand(1, 3, self.size*lqs.shape[3], self.size*lqs.shape[4])
 

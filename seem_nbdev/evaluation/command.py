@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #67588d37
 from __future__ import annotations
-import argparse, inspect, json, re, warnings
+import argparse, json, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import pandas as pd, torch
@@ -13,11 +13,11 @@ from torch import nn
 from ..weights.checkpoints import (
     CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, sha256)
 from ..tables.experiments import scored
-from ..core import check, data_dir, get_device, one_of, this_process
+from ..core import SeemError, check, data_dir, get_device, one_of, this_process
 from ..data.clips import HOMES, find_sources, home_of
 from ..data.datasets import MOTIONS, motion_groups, records
 from .restore import (
-    ARCHITECTURES, FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
+    FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
     device_name, make_scorer, protocol_of, restore)
 from ..masks.priors import make_prior, options_text
 from ..metrics.quality import paired_interval
@@ -25,12 +25,12 @@ from ..tables.motion import group_means, grouped, motion_lists
 from .rows import (
     AVERAGE, AVERAGE_FRAMES, METRICS, USER, check_rows_path, difference_rows,
     difference_table, format_table, pivot, save_rows, with_average)
-from ..models.seem import SEEMConfig
+from ..models import NETWORKS, arch_of, make_network, network_class
 from ..masks.store import cached_masks
 
 # %% auto #0
-__all__ = ['PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first',
-           'prior_for', 'check_degradation', 'run_network', 'add_evaluate', 'run_evaluate']
+__all__ = ['PRIORS', 'find_clips', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first', 'prior_for',
+           'check_degradation', 'run_network', 'add_evaluate', 'run_evaluate']
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #bc06ffa3
 def find_clips(
@@ -48,37 +48,8 @@ def find_clips(
     return records(dataset, home_of(dataset, root), 'test'), protocol_of(dataset, channel)
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #43fefffc
-def _seem_of(state, d):
-    "The `SEEMConfig` that weights were made with; None: no SEEM."
-    if not any(k.startswith('seem.') for k in state): return None
-    places = {m[1] for k in state if (m := re.match(r'seem\.(backward|forward)_', k))}
-    branches = {frozenset(['forward']): 'forward', frozenset(['backward']): 'backward'}
-    hidden = next(v.shape[0] for k, v in state.items() if k.endswith('attention.fc_d.weight'))
-    return SEEMConfig(branches=branches.get(frozenset(places), 'both'), reduction=d//hidden,
-                      num_masks=state['seem.rep.conv1.weight'].shape[1] - 3)
-
-# %% ../../nbs/7_evaluation/04_command.ipynb #311d7918
-def sizes_of(
-    state:dict,   # weights under the reference's names
-    name='state', # for the error message
-)->tuple:         # 'edvr' or 'basicvsr', and the keyword arguments of `build_model`
-    "What network weights are of, by their names and shapes."
-    def blocks(prefix): return len({k[len(prefix):].partition('.')[0] for k in state
-                                    if k.startswith(prefix)})
-    check(not state or not all(k.startswith('seem.') for k in state),
-          f"{name} holds SEEM alone; give weights of the whole network")
-    try:
-        hr, recurrent = state['conv_hr.weight'].shape[0], 'backward_trunk.main.0.weight' in state
-        d = state['backward_trunk.main.0.weight' if recurrent else 'conv_first.weight'].shape[0]
-        args = dict(mid_channels=d, hr_channels=hr, seem=_seem_of(state, d))
-        if recurrent: return 'basicvsr', args | dict(num_blocks=blocks('backward_trunk.main.2.'))
-        return 'edvr', args | dict(
-            num_frames=state['fusion.feat_fusion.weight'].shape[1]//d,
-            num_extract_blocks=blocks('feature_extraction.'),
-            num_reconstruct_blocks=blocks('reconstruction.'),
-            deform_groups=state['pcd_align.cas_dcnpack.conv_offset.weight'].shape[0]//27)
-    except (KeyError, StopIteration) as e:
-        check(False, f"{name} is of no EDVR and no BasicVSR: it lacks {e}")
+def _restores(arch): # is it a network that restores video?
+    return arch in NETWORKS and network_class(arch).kind != 'flow'
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #a339520b
 @dataclass(frozen=True)
@@ -97,14 +68,10 @@ class Network:
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #8849ae9d
 def _from_folder(path): # what `save_pretrained` wrote
-    config = path/'config.json'
+    config, file = path/'config.json', path/'model.safetensors'
     check(config.is_file(), f"{path} is no folder of save_pretrained: it has no config.json")
-    try: sizes = {*json.loads(config.read_text())}
-    except (ValueError, TypeError): sizes = set()
-    of = lambda network: {*inspect.signature(network).parameters}
-    arch = next((n for n in ARCHITECTURES.values() if sizes and sizes <= of(n)), None)
-    check(arch, f"{config} is no JSON of the sizes of an EDVR or a BasicVSR")
-    return arch.from_pretrained(path), sha256(path/'model.safetensors'), ('', {})
+    arch = network_class(arch_of(checkpoint_state(file)))
+    return arch.from_pretrained(path), sha256(file), ('', {})
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #b7d6ce90
 def _config(about): # of the training, where a file of ours says it
@@ -125,8 +92,10 @@ def _from_file(path):
     for name in reversed(_below(state, about)):
         state = checkpoint_state(name) | state
         sums.insert(0, checksum(name))
-    arch, args = sizes_of(state, path)
-    model = load_state(state, build_model(arch, **args), str(path))
+    try: arch = arch_of(state)
+    except SeemError as e: check(False, f"{path}: {e}")
+    sizes = network_class(arch).sizes_of(state)
+    model = load_state(state, make_network(arch, **sizes), str(path))
     return model, '+'.join([*sums, sha256(path)]), _prior(about)
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #85bacba5
@@ -149,14 +118,13 @@ def load_network(
     if name == 'bicubic': return Network(label, None)
     known, path = CHECKPOINTS.get(name), Path(name)
     if known:
-        check(known.arch in ARCHITECTURES, f"{name} is of {known.arch}, which restores no video; "
+        check(_restores(known.arch), f"{name} is of {known.arch}, which restores no video; "
               "seem fetch --list shows what there is")
-        args = dict(known.args)
-        model = load(name, build_model(known.arch, args.pop('seem', False), **args))
+        model = load(name, make_network(known.arch, **known.args))
         total, prior = checksum(name), _prior(read_metadata(known.path()))
     else:
         check(path.exists(), f"no checkpoint, file or folder {name!r}; checkpoints: " + ', '.join(
-            k for k, c in CHECKPOINTS.items() if c.arch in ARCHITECTURES))
+            k for k, c in CHECKPOINTS.items() if _restores(c.arch)))
         model, total, prior = _from_folder(path) if path.is_dir() else _from_file(path)
     return Network(label, model.to(get_device(device)).eval(), total, *prior,
                    known.degradation if known else 'BI')
