@@ -413,5 +413,5 @@ def test_two_downloads_of_one_file(tmp_path):
         f.write(b'half')
         fcntl.flock(f, fcntl.LOCK_EX)
         with pytest.raises(SeemError, match='another process is fetching it'):
-            download('http://127.0.0.1:9/w.pth', target, progress=False)
+            download('http://127.0.0.1:9/w.pth', target, bar=False)
     assert (tmp_path/'w.pth.part').read_bytes() == b'half' and not target.exists()

