@@ -43,8 +43,9 @@ def prior_of(config:TrainConfig, device=None): # of `masks.PRIORS`
 
 def mask_channels(config:TrainConfig, device=None)->int:
     "Planes of a frame's masks."
-    if config.masks and Path(config.masks).exists(): return MaskStore(config.masks).settings['channels']
-    return prior_of(config, device).channels
+    if not config.masks: return prior_of(config, device).channels
+    if not Path(config.masks).exists(): return 64 # that it lacks is said with the crops
+    return MaskStore(config.masks).settings['channels']
 
 def make_net(
     config:TrainConfig,
