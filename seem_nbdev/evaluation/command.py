@@ -63,7 +63,7 @@ class Network:
 
     @property
     def seem(self): # in the rows: 'none', or 'full' where it takes masks
-        return 'none' if self.model is None or self.model.seem is None else 'full'
+        return 'none' if self.model is None or not self.model.has_seem else 'full'
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #8849ae9d
 def _from_folder(path): # what `save_pretrained` wrote

@@ -99,7 +99,8 @@ KEPT = 3*2**30 # bytes of features that BasicVSR may hold
 def _recurrent(model, lqs, masks, wanted, mirror):
     "The frames `wanted` of a clip (1,t,3,h,w) by a recurrent network."
     t, _, h, w = lqs.shape[1:]
-    segment = max(8, KEPT//(4*h*w*model.mid_channels*(2 if model.seem else 1)))
+    d = getattr(model, 'mid_channels', 64)*(2 if model.has_seem else 1)
+    segment = max(8, KEPT//(4*h*w*d))
     if not mirror: return (sr[0] for sr in model.restored(lqs, masks, segment, wanted))
     lqs, masks = (x if x is None else torch.cat((x, x.flip(1)), 1) for x in (lqs, masks))
     both = (*wanted, *(2*t - 1 - i for i in reversed(wanted)))
