@@ -7,7 +7,7 @@ from seem_nbdev.weights.checkpoints import CHECKPOINTS, read_state
 from seem_nbdev.tables.experiments import VARIANTS, Variant, load_variants
 from seem_nbdev.training.config import changed_keys
 from seem_nbdev.core import get_profile
-from seem_nbdev.data.datasets import get_clips
+from seem_nbdev.data import dataset
 from seem_nbdev.evaluation.restore import clip_masks, evaluate, restore
 
 configuration = script('train_shipped').configuration
@@ -21,7 +21,7 @@ def networks(): return load_variants(RUN, 'cpu')
 
 
 @pytest.fixture(scope='module')
-def clips(): return get_clips(RUN.dataset, num_frames=5)
+def clips(): return [c.load() for c in dataset(RUN.dataset).clips(num_frames=5)]
 
 
 def psnr(method, clips):

