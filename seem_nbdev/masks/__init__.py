@@ -20,6 +20,7 @@ PRIORS = MappingProxyType({ # name -> 'module:Class'
     'random': 'seem_nbdev.masks.priors:RandomPrior',
     'oracle': 'seem_nbdev.masks.priors:OraclePrior',
     'sam': 'seem_nbdev.masks.sam:SAMPrior',
+    'sam_features': 'seem_nbdev.masks.sam:SAMFeatures',
 })
 
 # %% ../../nbs/2_masks/00_masks.ipynb #233a7dcd
