@@ -9,7 +9,7 @@ from seem_nbdev.evaluation import restore as evaluate
 from seem_nbdev.evaluation import command as evaluate_tools
 from seem_nbdev.weights.checkpoints import save
 from seem_nbdev.core import SeemError
-from seem_nbdev.data.clips import Clip, degraded, find_sources
+from seem_nbdev.data.clips import Clip, degraded, find_clips
 from seem_nbdev.data.images import to_float, to_uint8
 from seem_nbdev.metrics.quality import psnr
 from seem_nbdev.evaluation.rows import load_rows, with_average
@@ -93,7 +93,7 @@ def test_clips_are_read_one_at_a_time(clips):
         def __len__(self): return len(self.source)
         def __getitem__(self, i): log.append(f'read {i}'); return self.source[i]
     def method(clip): log.append('restore'); return clip.bicubic()
-    evaluate.evaluate(method, Noted(find_sources(clips)), keep=False, **CONTEXT)
+    evaluate.evaluate(method, Noted(find_clips(clips, degrade=True)), keep=False, **CONTEXT)
     assert log == ['read 0', 'restore', 'read 1', 'restore', 'read 2', 'restore']
 
 

@@ -9,7 +9,7 @@ from conftest import BIN, run, small_disk
 from seem_nbdev import cli
 from seem_nbdev.masks import store as store_module
 from seem_nbdev.core import SeemError
-from seem_nbdev.data.clips import CropDataset, degraded, find_sources
+from seem_nbdev.data.clips import CropDataset, degraded, find_clips
 from seem_nbdev.masks import MaskStore
 from seem_nbdev.masks.priors import Frames, SuperpixelPrior
 
@@ -57,7 +57,7 @@ class Logged(SuperpixelPrior):
 
 def fill(frames, target):
     tqdm.set_lock(threading.RLock()) # the usual one is shared by forks, and a killed one would keep it
-    MaskStore(target).fill(find_sources(frames), Logged(), progress=False)
+    MaskStore(target).fill(find_clips(frames), Logged(), progress=False)
 
 
 def test_killed_forty_times(clips, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_any_zarr_reader_opens_it(clips, tmp_path, capsys):
     group = zarr.open_group(tmp_path/'masks', mode='r')
     assert sorted(group['b'].array_keys()) == ['c', 'd']
     packed = group['b/c'][:]
-    frames = np.stack([*find_sources(clips/'b'/'c')[0]])
+    frames = np.stack([*find_clips(clips/'b'/'c')[0]])
     assert (np.unpackbits(packed, axis=-1)[..., :40].astype(bool) == SuperpixelPrior()(frames)).all()
     assert group['b/c'].nchunks_initialized == 10
 
@@ -221,7 +221,7 @@ def test_a_store_of_another_make(clips, tmp_path, capsys, change, says, node):
     (lambda p: p.unlink(), 'lacks 1 frames: number 3'),
     (lambda p: p.write_bytes(b'no image'), '003.png cannot be read'),
     (lambda p: p.write_bytes(p.read_bytes()[:60]), '003.png cannot be read'),
-    (lambda p: Image.new('RGB', (40, 23)).save(p), '003.png is 40x23, the frames before it are 40x24'),
+    (lambda p: Image.new('RGB', (40, 23)).save(p), '003.png is 40x23, expected 40x24'),
     (lambda p: Image.new('RGB', (40, 24)).save(p), 'made with other settings or frames: frames ')],
     ids=['hole', 'no image', 'cut off', 'size', 'content'])
 def test_frames_that_changed(clips, tmp_path, capsys, spoil, says):
@@ -236,14 +236,14 @@ def test_frames_that_changed(clips, tmp_path, capsys, spoil, says):
 
 def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
     "Fewer frames at the second reading: an error, not a store with a hole that nobody notices."
-    source, = find_sources(clips/'a')
-    real = type(source).__iter__
+    source, = find_clips(clips/'a')
+    real = type(source.lq).__iter__
     reads = []
     def shorter(self):
         reads.append(1)
         frames = list(real(self))
         return iter(frames[:-1] if len(reads) > 1 else frames)
-    monkeypatch.setattr(type(source), '__iter__', shorter)
+    monkeypatch.setattr(type(source.lq), '__iter__', shorter)
     with pytest.raises(SeemError, match='changed while it was read'):
         MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)] # nothing of unknown frames stays
@@ -321,12 +321,12 @@ def test_a_file_without_number_among_frames(clips, tmp_path, capsys):
 
 def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
     "The masks would not be those of the frames that the fingerprint names: nothing of them stays."
-    source, = find_sources(clips/'a')
-    real, reads = type(source).__iter__, []
+    source, = find_clips(clips/'a')
+    real, reads = type(source.lq).__iter__, []
     def other(self):
         reads.append(1)
         return (255 - f if len(reads) > 1 and i == 11 else f for i, f in enumerate(real(self)))
-    monkeypatch.setattr(type(source), '__iter__', other)
+    monkeypatch.setattr(type(source.lq), '__iter__', other)
     with pytest.raises(SeemError, match='changed while it was read'):
         MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)]

@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import data_dir
-from seem_nbdev.data.clips import missing_data, vid4
+from seem_nbdev.data.datasets import missing_data, vid4
 from seem_nbdev.evaluation.restore import protocol_of
 from seem_nbdev.evaluation.command import load_network, run_network
 from seem_nbdev.metrics.quality import psnr

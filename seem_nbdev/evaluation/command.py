@@ -13,9 +13,10 @@ from torch import nn
 from ..weights.checkpoints import (
     CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, sha256)
 from ..tables.experiments import scored
-from ..core import SeemError, check, data_dir, get_device, one_of, this_process
-from ..data.clips import HOMES, find_sources, home_of
-from ..data.datasets import MOTIONS, motion_groups, records
+from ..core import SeemError, check, get_device, one_of, this_process
+from ..data import dataset as data_set
+from ..data.clips import find_clips as clips_in
+from ..data.datasets import MOTIONS, motion_groups
 from .restore import (
     FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
     device_name, make_scorer, protocol_of, restore)
@@ -41,11 +42,9 @@ def find_clips(
     "The clips to evaluate on, and how."
     if dataset is None:
         check(root, "which clips? give --dataset NAME, or a folder of ground truth")
-        return find_sources(root), Protocol(Path(root).resolve().name, channel or 'rgb')
+        return clips_in(root, degrade=True), Protocol(Path(root).resolve().name, channel or 'rgb')
     one_of(dataset, PROTOCOLS, 'data set')
-    check(root or data_dir(), f"where is {dataset}? give its folder, or set SEEM_DATA to the "
-                              f"folder that holds {HOMES[dataset]}/")
-    return records(dataset, home_of(dataset, root), 'test'), protocol_of(dataset, channel)
+    return data_set(dataset).clips('test', root), protocol_of(dataset, channel)
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #43fefffc
 def _restores(arch): # is it a network that restores video?
@@ -64,7 +63,7 @@ class Network:
 
     @property
     def seem(self): # in the rows: 'none', or 'full' where it takes masks
-        return 'none' if self.model is None or self.model.seem is None else 'full'
+        return 'none' if self.model is None or not self.model.has_seem else 'full'
 
 # %% ../../nbs/7_evaluation/04_command.ipynb #8849ae9d
 def _from_folder(path): # what `save_pretrained` wrote
@@ -328,7 +327,7 @@ def run_evaluate(
     print(protocol.dataset, *(f'{k} {v}' for k, v in settings.items()), sep=', ', end='\n\n')
     _show(score_table(rows))
     if args.dataset == 'Vimeo-90K':
-        keys = [r.key for r in clips]
-        groups = motion_table(rows, clips[0].gt.parents[2], keys)
+        keys = [c.name for c in clips]
+        groups = motion_table(rows, clips[0].gt.folder.parents[2], keys)
         if groups is not None: _show(groups)
     if len(networks) > 1: _show(against_first(rows))

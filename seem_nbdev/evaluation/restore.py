@@ -13,8 +13,7 @@ from tqdm import tqdm
 from ..models import NETWORKS, make_network, network_class
 from ..weights.checkpoints import CHECKPOINTS, load
 from ..core import check, get_device, one_of, this_process
-from ..data.clips import Clip, Source, degraded, to_float, to_uint8
-from ..data.datasets import Record, load_clips
+from ..data.clips import Clip, to_float, to_uint8
 from ..data.images import bicubic_upsample
 from ..models.seem import check_prior
 from ..models.layers import SPyNet, pad_to_multiple
@@ -100,7 +99,8 @@ KEPT = 3*2**30 # bytes of features that BasicVSR may hold
 def _recurrent(model, lqs, masks, wanted, mirror):
     "The frames `wanted` of a clip (1,t,3,h,w) by a recurrent network."
     t, _, h, w = lqs.shape[1:]
-    segment = max(8, KEPT//(4*h*w*model.mid_channels*(2 if model.seem else 1)))
+    d = getattr(model, 'mid_channels', 64)*(2 if model.has_seem else 1)
+    segment = max(8, KEPT//(4*h*w*d))
     if not mirror: return (sr[0] for sr in model.restored(lqs, masks, segment, wanted))
     lqs, masks = (x if x is None else torch.cat((x, x.flip(1)), 1) for x in (lqs, masks))
     both = (*wanted, *(2*t - 1 - i for i in reversed(wanted)))
@@ -165,17 +165,12 @@ def clip_masks(
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #51b0b42f
 def load_clip(
-    item,           # a `data.Clip`, a `datasets.Record` or a `data.Source` of ground truth
+    item:Clip,
     num_frames=None,# the first so many; None: all
 )->Clip:            # with ground truth
     "A clip in memory."
-    n = num_frames
-    if isinstance(item, Record):
-        return next(load_clips([replace(item, frames=tuple(item.names[:n]))]))
-    if isinstance(item, Source):
-        return degraded(item.name, item.read(n), str(item.path.name))
     check(item.gt is not None, f"clip {item.name!r} has no ground truth; it cannot be scored")
-    return item if n is None else Clip(item.name, item.lq[:n], item.gt[:n], item.source)
+    return item.frames(num_frames).load()
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #a43a51b8
 FLOW = 'spynet' # the checkpoint whose flow the temporal metrics use by default

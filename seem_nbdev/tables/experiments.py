@@ -17,8 +17,7 @@ import seem_nbdev.evaluation.restore
 from ..weights.checkpoints import CHECKPOINTS, checksum, load, missing_checkpoints, sha256
 from ..core import (
     Profile, atomic_path, cache_dir, check, data_dir, get_device, one_of, this_process)
-from ..data.clips import home_of, missing_data
-from ..data.datasets import LAYOUTS, MOTIONS
+from ..data import dataset as data_set
 from ..evaluation.restore import (
     Protocol, bicubic, device_name, evaluate, load_clip, protocol_of, restore)
 from ..masks.priors import make_prior, options_text, shuffle_masks
@@ -119,22 +118,11 @@ def table_profile(
     return replace(profile, dataset=profile.dataset + ' septuplets'*(table == '3'))
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #fb55f64d
-def _missing_vimeo():
-    "What Table 3 lacks of Vimeo-90K and of its split by motion."
-    home, origin = home_of('Vimeo-90K'), LAYOUTS['Vimeo-90K'].origin
-    lists = {f'*{m}*.txt': f"the split's list of {m} sequences, such as BasicSR's "
-             f"basicsr/data/meta_info/meta_info_Vimeo90K_test_{m}_GT.txt" for m in MOTIONS}
-    wanted = dict.fromkeys(('sequences', 'sep_testlist.txt'), f'Vimeo-90K, from {origin}') | lists
-    note = '' if data_dir() else '; set SEEM_DATA to the folder that holds it'
-    absent = [name for name in wanted if not any(home.glob(name))]
-    return [f'{home/name}: {wanted[name]}{note}' for name in absent]
-
 def missing_clips(
     dataset:str, # of a `Profile`
 )->list[str]:    # one line for each missing file or folder
     "What a run lacks of its data set."
-    if dataset == 'Vimeo-90K': return _missing_vimeo()
-    return missing_data(dataset.removesuffix(' septuplets'))
+    return data_set(dataset.removesuffix(' septuplets')).missing(split='test')
 
 def missing_files(
     profile:Profile,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .experiments import ClipMaskMap, differences
 from ..core import Profile, check
-from ..data.clips import Clip, get_clips, home_of
-from ..data.datasets import MOTIONS, Record, motion_groups, records
+from ..data import dataset
+from ..data.clips import Clip
+from ..data.datasets import MOTIONS, motion_groups
 from ..evaluation.restore import clip_masks, load_clip, load_flow
 from ..masks.priors import make_prior
 from ..evaluation.rows import AVERAGE, check_rows, clip_means
@@ -74,11 +75,11 @@ def motion_clips(
 )->tuple:            # clips, groups, {name: motion} (empty at `paper`, where lists say it)
     "The septuplets of a profile, split by motion."
     if profile.dataset == 'Vimeo-90K':
-        home = home_of('Vimeo-90K')
-        clips = records('Vimeo-90K', home, 'test')
-        return clips, motion_groups(motion_lists(home), [c.key for c in clips]), {}
-    dataset = profile.dataset.removesuffix(' septuplets')
-    clips = get_clips(dataset, FRAMES.get(profile.name))
+        vimeo = dataset('Vimeo-90K')
+        clips = vimeo.clips('test')
+        return clips, motion_groups(motion_lists(vimeo.folder()), [c.name for c in clips]), {}
+    smaller = dataset(profile.dataset.removesuffix(' septuplets'))
+    clips = [c.load() for c in smaller.clips(num_frames=FRAMES.get(profile.name))]
     clips = septuplets(clips[-3:] if profile.name == 'smoke' else clips) # there the small ones
     flow = load_flow('demo_basicvsr', device)
     where = next(flow.parameters()).device
@@ -93,8 +94,8 @@ def motion_masks(
     device=None,        # where SAM runs; None: a GPU if there is one
 )->Mapping:             # name -> (t,64,h,w) bool
     "Masks of septuplets in memory or on disk."
-    if not isinstance(clips[0], Record): return clip_masks(clips, prior, path, device)
-    by_key = {c.key: c for c in clips}
+    if isinstance(clips[0].lq, np.ndarray): return clip_masks(clips, prior, path, device)
+    by_key = {c.name: c for c in clips}
     made = make_prior(prior, **dict(device=device) if prior == 'sam' else {})
     def masks(key):
         clip = load_clip(by_key[key])

@@ -49,7 +49,7 @@ class Checkpoint:
     "One set of weights: where it is from and what it fits."
     file:str       # file name in `weights_dirs()`, or path below the package's assets
     sha256:str     # whole, or its first digits; '' for what this version of the package ships
-    arch:str       # 'edvr', 'basicvsr', 'spynet' or 'sam'
+    arch:str       # in `models.NETWORKS`, or 'sam'
     sources:tuple  # where it comes from, tried in this order; see above
     licence:str
     trained_on:str
@@ -105,7 +105,14 @@ _BASICVSR = _zoo | dict(
                                     'basicvsr', 'Vimeo-90K', **_basicvsr),
     spynet=_published(_mm, 'spynet_20210409-c6c1bd09.pth', 'c6c1bd09', 'spynet', 'Sintel',
                       'non-commercial', title='SPyNet (optical flow)', key_map='openmmlab'),
-)
+) | {f'basicvsrpp_{name}': _published(
+        _mm.replace('basicvsr/', 'basicvsr_plusplus/'),
+        f'basicvsr_plusplus_c64n7_8x1_{file}-{sha256}.pth', sha256, 'basicvsrpp', data,
+        **_basicvsr | dict(title='BasicVSR++ by OpenMMLab',
+                           args=MappingProxyType(dict(mid_channels=64, num_blocks=7))))
+     for name, file, sha256, data in (
+        ('reds4', '600k_reds4_20210217', 'db622b2f', 'REDS'),
+        ('vimeo90k_bi', '300k_vimeo90k_bi_20210305', '4ef437e2', 'Vimeo-90K'))}
 
 # %% ../../nbs/5_weights/01_checkpoints.ipynb #3505a2f2
 _drive = 'https://drive.google.com/uc?id=1dd6aFj-5w2v08VJTq5mS9OFsD-wALYD6'
@@ -180,8 +187,8 @@ def _yours(name, kind):
                       base=name if kind == '_seem_only' else '', args=_with_seem(known.args, kind))
 
 _YOURS = {f'{name}{kind}': _yours(name, kind) for name, c in (_BASICVSR | _EDVR).items()
-          for kind in _KINDS if kind and c.arch in _NETS and c.degradation == 'BI'
-          if c.arch == 'basicvsr' or not kind.endswith('ward')}
+          for kind in _KINDS if kind and c.arch != 'spynet' and c.degradation == 'BI'
+          if c.arch != 'edvr' or not kind.endswith('ward')}
 
 # %% ../../nbs/5_weights/01_checkpoints.ipynb #2beb5bcd
 CHECKPOINTS = MappingProxyType(_BASICVSR | _EDVR | _SAM | _YOURS | _SHIPPED)
@@ -277,7 +284,7 @@ KEY_MAPS = MappingProxyType({ # whose names: substitutions that make them the re
     'reference': (),
     'openmmlab': (
         (r'^generator\.', ''),
-        # BasicVSR, and the upsampling of both
+        # BasicVSR, and the upsampling of all; BasicVSR++ needs no more
         (r'^(backward|forward)_resblocks\.', r'\1_trunk.'),
         (r'^upsample([12])\.upsample_conv\.', r'upconv\1.'),
         # SPyNet, alone or in BasicVSR
