@@ -16,7 +16,8 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import nn
 from torchvision.ops import batched_nms, remove_small_boxes
 from ..core import SeemError, check, get_device, one_of, sha256
-from .priors import NUM_MASKS, Prior, check_frames
+from ..data.images import check_frames
+from .priors import Prior
 from ..weights.checkpoints import CHECKPOINTS, load_state, read_state, verified
 
 # %% auto #0
@@ -413,7 +414,7 @@ def _number(field, value):
 class SAMPrior(SAMWeights):
     "Masks of Segment Anything on a grid of points (section 3.2)."
     points_per_side:int=8           # of the grid of points
-    num_masks:int|None=NUM_MASKS    # planes per frame; None: as many as the fullest frame has
+    num_masks:int|None=64           # planes per frame; None: as many as the fullest frame has
     pred_iou_thresh:float=0.88      # least overlap with the true object, as SAM predicts it
     stability_score_thresh:float=0.95 # least overlap of the masks at two thresholds
     stability_score_offset:float=1. # of these thresholds

