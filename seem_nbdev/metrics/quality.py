@@ -16,7 +16,7 @@ from .intervals import bootstrap_interval, paired_interval # names of before
 from .overlap import best_match_iou, best_matches, mask_ious # until they go
 
 # %% auto #0
-__all__ = ['ALEXNET', 'clip_psnr', 'clip_ssim', 'clip_lpips', 'psnr', 'ssim', 'load_lpips', 'lpips', 'frame_scores']
+__all__ = ['ALEXNET', 'psnr', 'ssim', 'load_lpips', 'lpips', 'frame_scores']
 
 # %% ../../nbs/4_metrics/01_quality.ipynb #f690f7da
 def _levels(
@@ -168,8 +168,6 @@ def lpips(
 
 # %% ../../nbs/4_metrics/01_quality.ipynb #b610b0cc
 # names of before, until nobody asks for them
-clip_psnr, clip_ssim, clip_lpips = psnr, ssim, lpips
-
 def frame_scores(sr, gt, channel='rgb', crop_border=0, device=None):
     "PSNR and SSIM of every frame of a clip."
     import pandas as pd
