@@ -211,8 +211,10 @@ def _config(about): # of the training, where a file of ours says it
     config = about.get('config')
     return config if isinstance(config, dict) else {}
 
-def _prior(about): # name and options
-    return _config(about).get('prior', ''), _config(about).get('prior_options', {})
+def _prior(about): # name and options, where there is SEEM
+    config = _config(about)
+    if config.get('mode') in ('backbone', 'finetune', 'flow'): return '', {}
+    return config.get('prior', ''), config.get('prior_options', {})
 
 def _below(state, about)->list: # names or files that a file of weights lies over
     if 'base' in about: return [about['base']] if about['base'] else []
