@@ -60,6 +60,23 @@ def test_what_does_not_fit_is_refused(arch, spoil, why):
     with pytest.raises(SeemError, match=why): net(*spoil(*frames_and_masks(net, 3)))
 
 
+@pytest.mark.parametrize('options, why', [
+    (dict(mask_channels=0), 'mask_channels is 0; valid: 1, 2, 3'), (dict(mask_channels=True), 'mask_channels is True'),
+    (dict(reduction=.5), 'reduction is 0.5'), (dict(zero_init='no'), "unknown zero_init 'no'"), (dict(branches='left'), "unknown branches 'left'"),
+    (dict(depth=3), "unknown option of SEEM 'depth'")], ids=str)
+def test_options_of_seem(options, why):
+    with pytest.raises(SeemError, match=why): models.make_network('basicvsr', options, **TINY['basicvsr'])
+    with pytest.raises(SeemError, match="seem is 'full', expected None, True or a SEEMConfig"): models.make_network('edvr', 'full', **TINY['edvr'])
+
+
+@hosts
+@pytest.mark.parametrize('value', [0, -1, 8., '8', True, None], ids=repr)
+def test_sizes_are_whole_and_positive(arch, value):
+    for name in TINY[arch]:
+        with pytest.raises(SeemError, match=f'{name} is {value!r}, expected an int, 1 or more'):
+            models.make_network(arch, **TINY[arch] | {name: value})
+
+
 # What a network is, from its weights alone
 
 @hosts
