@@ -147,7 +147,7 @@ def test_a_new_backbone_is_one_line(clips, monkeypatch, capsys):
     "Ten lines of network, one of registry: trained, evaluated and in a table, by the commands."
     monkeypatch.setitem(models.NETWORKS, 'ten', f'{__name__}:Ten')
     (clips.parent/'ten.toml').write_text(f"""arch = "ten"\nmode = "backbone"\ndata = ["{clips}"]\nnum_frames = 1
-        patch_size = 16\nbatch_size = 2\nsteps = 8\nlr = 1e-3\nflow_fixed = 0\n[size]\nmid_channels = 6""")
+        patch_size = 16\nbatch_size = 2\nsteps = 8\nlr = 1e-3\n[size]\nmid_channels = 6""")
     weights = trained(clips.parent/'run', '--config', clips.parent/'ten.toml')
     rows, table = rows_of(clips, 'bicubic', f'mine={weights}')
     assert {*rows.model} == {'Bicubic', 'mine'} and {*rows['clip']} == {'a', 'b'} and len(rows) == 12
@@ -159,7 +159,7 @@ def test_basicvsrpp_from_configuration_to_row(clips, capsys):
     small = [x for name, value in (('data', [str(clips)]), ('steps', 3), ('validate', '')) for x in ('--set', f'{name}={value}')]
     backbone = trained(clips.parent/'backbone', '--config', 'smoke_basicvsrpp', *small)
     guided = trained(clips.parent/'seem', '--config', 'smoke_basicvsrpp', *small, '--set', 'mode=full',
-                     '--set', f'start={[str(backbone)]}', '--set', 'prior=superpixel')
+                     '--set', f'init_from={[str(backbone)]}', '--set', 'prior=superpixel')
     assert models.arch_of(load_file(guided)) == 'basicvsrpp'
     rows, table = rows_of(clips, 'bicubic', f'backbone={backbone}', f'guided={guided}')
     assert dict(zip(rows.model, rows.seem)) == dict(Bicubic='none', backbone='none', guided='full')

@@ -20,8 +20,8 @@ from ..models.layers import SPyNet, pad_to_multiple
 from ..masks.priors import check_frames, check_masks, make_prior
 from .rows import make_rows
 from ..masks.store import cached_masks
-from ..metrics.temporal import clip_flows, tof, warping_error
-from ..metrics.torch_quality import clip_lpips, clip_psnr, clip_ssim, load_lpips
+from ..metrics import METRICS
+from ..metrics.quality import load_lpips
 
 # %% auto #0
 __all__ = ['build_model', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'SCORES', 'window_indices', 'Protocol',
@@ -198,7 +198,7 @@ class Scorer:
     "Scores of the frames of a clip; called with result and ground truth."
     metrics:tuple=('psnr', 'ssim') # of `SCORES`; only these two are of a channel, others of RGB
     flow:nn.Module|None=None       # for `TEMPORAL`, of `load_flow`
-    lpips:nn.Module|None=None      # of `torch_metrics.load_lpips`
+    lpips:nn.Module|None=None      # of `metrics.quality.load_lpips`
     device:str|None=None           # of PSNR and SSIM; None: a GPU if there is one
 
     def __post_init__(self):
@@ -211,20 +211,14 @@ class Scorer:
     def __call__(self, sr, gt, channel='rgb', crop_border=0): # 2 x (t,h,w,3) uint8
         # -> frame and metrics; the temporal ones are NaN for the first frame, and for one that
         # shows nothing of the frame before it
-        wanted, how = self.metrics, dict(crop_border=crop_border)
-        scores, of = pd.DataFrame(dict(frame=range(len(gt)))), how | dict(device=self.device)
-        for name, score in dict(psnr=clip_psnr, ssim=clip_ssim).items():
-            if name in wanted: scores[name] = score(sr, gt, channel=channel, **of)
-        if 'lpips' in wanted: scores['lpips'] = clip_lpips(sr, gt, self.lpips, **how)
+        wanted, nets = self.metrics, dict(flow=self.flow, lpips=self.lpips)
+        scores = pd.DataFrame(dict(frame=range(len(gt))))
         check(len(gt) > 1 or not {*TEMPORAL} & {*wanted}, f"{', '.join(TEMPORAL)} compare a frame "
               "with the one before it, but one frame of a clip is scored; leave them out")
-        if 'warping_error' in wanted:
-            found = warping_error(sr, clip_flows(gt, self.flow)).set_index('frame')
-            scores['warping_error'] = scores.frame.map(found.warping_mse)
-        if 'tof' in wanted:
-            found = tof(sr, gt, self.flow, **how).set_index('frame')
-            scores['tof'] = scores.frame.map(found.tof_l1)
-        return scores[['frame', *wanted]]
+        for name in wanted:
+            net = nets.get(METRICS[name].needs)
+            scores[name] = METRICS[name](sr, gt, channel, crop_border, self.device, net)
+        return scores
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #9951bdd9
 def make_scorer(

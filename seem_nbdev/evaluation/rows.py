@@ -7,35 +7,18 @@ from __future__ import annotations
 import re, sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 import numpy as np, pandas as pd
 from tabulate import tabulate
 from ..core import PROFILES, SeemError, asset, atomic_path, check, one_of
+from ..metrics import METRICS
 
 # %% auto #0
-__all__ = ['METRICS', 'USER', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'Metric', 'check_rows',
-           'make_rows', 'clip_means', 'with_average', 'check_rows_path', 'save_rows', 'load_rows', 'published',
-           'method_name', 'spread', 'pivot', 'one_profile', 'paper_layout', 'published_table', 'difference_rows',
-           'cell_text', 'difference_table', 'interval_rows', 'interval_table', 'beside', 'difference_to_paper',
-           'format_table', 'save_table']
+__all__ = ['USER', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'check_rows', 'make_rows', 'clip_means',
+           'with_average', 'check_rows_path', 'save_rows', 'load_rows', 'published', 'method_name', 'spread', 'pivot',
+           'one_profile', 'paper_layout', 'published_table', 'difference_rows', 'cell_text', 'difference_table',
+           'interval_rows', 'interval_table', 'beside', 'difference_to_paper', 'format_table', 'save_table']
 
 # %% ../../nbs/7_evaluation/03_rows.ipynb #73bb16c7
-class Metric(NamedTuple):
-    "What one kind of number is called, its unit, and its decimals: the paper's where it has them."
-    label:str    # heading in a table
-    unit:str     # '1' for a plain number
-    decimals:int # digits after the point
-
-METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
-           'lpips': Metric('LPIPS', '1', 4), 'warping_error': Metric('Warping error', '1', 6),
-           'tof': Metric('tOF', 'px', 4),
-           'mask_iou': Metric('Mask IoU', '1', 3), 'mask_recall': Metric('Found again', '1', 3),
-           'mask_precision': Metric('Known masks', '1', 3),
-           'human_iou': Metric('Human IoU', '1', 3),
-           'masks': Metric('Masks', '1', 1), 'coverage': Metric('Covered', '1', 3),
-           'mask_area': Metric('Mean area', '1', 4), 'channel_iou': Metric('Channel IoU', '1', 3),
-           'next_iou': Metric('Next-frame IoU', '1', 3),
-           'parameters': Metric('Parameters', '1', 0)}
 USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
 ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation',
                'channel', 'crop_border', 'clip', 'frame', 'metric', 'unit', 'value', 'n_frames',

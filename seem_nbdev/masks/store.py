@@ -12,10 +12,11 @@ from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 import numpy as np
-from tqdm import tqdm
 from ..core import (
     SeemError, atomic_path, cache_dir, check, remove_leftovers, this_process, wait_for_all)
-from .priors import Frames, Prior, check_frames, check_masks
+from ..core import progress as progress_bar
+from ..data.images import check_frames
+from .priors import Frames, Prior, check_masks
 
 # %% auto #0
 __all__ = ['FORMATS', 'LEVEL', 'TOGETHER', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore',
@@ -213,7 +214,8 @@ class MaskStore:
         return self.path/key
 
     def __iter__(self): return iter(self.keys())
-    def __contains__(self, key): return _is_node(self.folder(key), 'array')
+    def __contains__(self, key): # where frames are stored no file is opened
+        return bool(_files(folder := self.folder(key))) or _is_node(folder, 'array')
     def __getitem__(self, key:str)->ClipMasks: # as of a dictionary
         check(key in self, f"{self.path} holds no masks of clip {key!r}; "
                            "make them with `seem masks`")
@@ -392,7 +394,7 @@ def _fill(store, clips, prior, progress, shard):
     length = lambda c: c.num_frames if hasattr(c, 'num_frames') else len(c)
     left = [max(length(c) - stored_size(store, [c.name])[0], 0) for c in mine]
     share = f' {first + 1}/{count}' if count > 1 else ''
-    with tqdm(total=sum(left), unit='frame', desc=f'{prior.name} masks{share}',
+    with progress_bar(total=sum(left), unit='frame', desc=f'{prior.name} masks{share}',
               disable=not progress or rank > 0, smoothing=.1) as bar:
         for clip, expected in zip(mine, left):
             bar.set_postfix_str(clip.name, refresh=False)

@@ -198,6 +198,12 @@ class EDVR(FeaturePyramid):
         feats = self.levels(self.level1(pad_to_multiple(lqs, 4).flatten(0, 1)))  # (n*t,d,h,w), ...
         return self.fuse([f.unflatten(0, (-1, t)) for f in feats], lqs[:, t//2], masks)
 
+    def adapted(self, state): # weights under the reference's names, to be loaded
+        "Those of a one-frame network become those of this window; others stay."
+        one = state.get('fusion.feat_fusion.weight')
+        if one is None or one.shape[1] > one.shape[0] or self.num_frames == 1: return state
+        return inflate_frames(state, self.num_frames)
+
     @classmethod
     def _sizes(cls, state):
         blocks = lambda part: len({k.split('.')[1] for k in state if k.startswith(f'{part}.')})

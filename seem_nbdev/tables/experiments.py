@@ -189,7 +189,7 @@ def control_masks(masks:Mapping)->dict: # prior -> as `masks`: clip name -> (t,6
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #f885af6c
 _CODE = ('models/basicvsr models/edvr models/seem models/layers evaluation/restore metrics/quality '
-         'metrics/torch_quality data/images').split()
+         'metrics/temporal data/images').split()
 
 @cache
 def _code()->list:
