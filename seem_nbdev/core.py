@@ -16,8 +16,8 @@ from types import MappingProxyType
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'check_crop_border', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir',
            'weights_dir', 'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device',
-           'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve', 'Parameter', 'described',
-           'check_parameters']
+           'progress', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve', 'Parameter',
+           'described', 'check_parameters']
 
 # %% ../nbs/9_use/01_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -189,6 +189,21 @@ def get_device(
     check(device.type != 'cuda' or torch.cuda.is_available(),
           f"device {name!r} asked for, but PyTorch sees no CUDA GPU; use 'cpu'")
     return device
+
+# %% ../nbs/9_use/01_core.ipynb #7123a7ae
+def progress(
+    items=None,      # what is gone through; None: `update` says how far it is
+    desc:str='',     # what is done
+    total:int|None=None,
+    unit:str='clip',
+    **options,       # of tqdm
+):                   # a tqdm bar, on standard error
+    "A progress bar; on a terminal of unknown size it takes 80 columns."
+    from tqdm import tqdm
+    try: width = os.get_terminal_size(2).columns
+    except OSError: width = None # no terminal
+    if width == 0: options = dict(ncols=80, nrows=24) | options
+    return tqdm(items, desc, total, unit=unit, **options)
 
 # %% ../nbs/9_use/01_core.ipynb #eb835776
 def in_order(

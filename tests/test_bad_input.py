@@ -1,5 +1,5 @@
 "What happens to input that is wrong, or only unusual: one clear line, or the right answer. And nothing is lost."
-import signal, subprocess, sys, time
+import os, pty, signal, subprocess, sys, time
 import numpy as np, pytest, torch
 from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
@@ -124,3 +124,21 @@ def test_a_full_disk_or_an_error_leaves_the_old_file(tmp_path):
         part.write_text('half')
         raise OSError(28, 'No space left on device')
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['rows.csv']
+
+
+def test_a_bar_on_a_terminal_of_unknown_size():
+    "It shows, and prints no empty lines."
+    code = "import time\nfrom seem_nbdev.core import progress\nfor i in progress(range(3), 'clips'): time.sleep(.2)"
+    mine, theirs = pty.openpty() # its size is 0 x 0
+    env = {k: v for k, v in os.environ.items() if k not in ('COLUMNS', 'LINES')}
+    child = subprocess.Popen([sys.executable, '-c', code], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    said = b''
+    while True:
+        try: part = os.read(mine, 4096)
+        except OSError: break # the child is gone
+        if not part: break
+        said += part
+    assert child.wait() == 0
+    lines = said.decode().replace('\r\n', '\n').strip('\n').split('\n')
+    assert len(lines) == 1 and 'clips: 100%' in lines[0]

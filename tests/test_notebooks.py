@@ -8,6 +8,9 @@ library = pytest.mark.parametrize('path', notebooks('[0-9][0-9]_*.ipynb'), ids=l
 reproduce = pytest.mark.parametrize('path', notebooks('reproduce_*.ipynb'), ids=lambda p: p.stem)
 
 
+NO_NOTEBOOK_YET = {f'{c}.__init__' for c in 'models masks data metrics weights training evaluation tables'.split()}
+
+
 def read(path): return nbformat.read(path, as_version=nbformat.NO_CONVERT)
 def code(nb): return [c for c in nb.cells if c.cell_type == 'code']
 def export_cells(nb): return [c.source for c in code(nb) if re.match(r'#\|\s*exports?\b', c.source)]
@@ -67,7 +70,16 @@ def test_title(path):
     assert re.match(r'# \S.*\n\s*\n?> \S', nb.cells[0].source), "expected `# title`, `> one line`"
     names = re.findall(r'(?m)^#\|\s*default_exp\s+([\w.]+)', '\n'.join(c.source for c in code(nb)))
     chapter, leaf = path.parent.name[2:], path.stem[3:]
-    assert names == [leaf if chapter == 'use' else f'{chapter}.{leaf}']
+    package = '' if chapter == 'use' else f'{chapter}.'
+    assert names in ([f'{package}{leaf}'], [f'{package}__init__'])
+
+
+def test_every_package_has_one_notebook():
+    "What `import seem_nbdev.models` gives is exported, too."
+    exported = [n for p in notebooks('[0-9][0-9]_*.ipynb') for n in re.findall(r'#\|\s*default_exp\s+([\w.]+)', p.read_text())]
+    assert len(exported) == len(set(exported))
+    packages = {'.'.join(p.relative_to(ROOT/'seem_nbdev').with_suffix('').parts) for p in (ROOT/'seem_nbdev').rglob('__init__.py')}
+    assert packages - set(exported) - NO_NOTEBOOK_YET == set()
 
 
 @library
