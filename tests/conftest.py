@@ -29,11 +29,11 @@ def notebooks(pattern='*.ipynb'):
     return sorted(p for p in (ROOT/'nbs').rglob(pattern) if not re.search(r'/[_.]', p.relative_to(ROOT).as_posix()))
 
 
-@pytest.fixture
-def copy_of_tree(tmp_path):
-    "The working tree as a clean git clone would have it: what git does not ignore, committed."
+@pytest.fixture(scope='session')
+def clone(tmp_path_factory):
+    "The working tree as a clean git clone would have it, made once: what git does not ignore, committed."
     if not shutil.which('git') or not (ROOT/'.git').exists(): pytest.skip("this is no git checkout")
-    copy = tmp_path/'checkout'
+    copy = tmp_path_factory.mktemp('clone')/'checkout'
     for name in git('ls-files', '-coz', '--exclude-standard').split('\0'):
         if name and (ROOT/name).is_file():
             (copy/name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,15 @@ def copy_of_tree(tmp_path):
     git('init', '-q', cwd=copy)
     git('add', '-A', cwd=copy)
     git('commit', '-qm', 'the working tree', cwd=copy)
+    return copy, git('rev-parse', 'HEAD', cwd=copy).strip()
+
+
+@pytest.fixture
+def copy_of_tree(clone):
+    "That clone, as it was made; a test may do with it what it likes."
+    copy, commit = clone
+    git('reset', '-q', '--hard', commit, cwd=copy)
+    git('clean', '-qfdx', cwd=copy)
     return copy
 
 

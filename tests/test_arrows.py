@@ -1,12 +1,11 @@
 "Who may import whom: only downwards, in no circle; and which module may load something heavy."
-import ast, re, sys
-from functools import cache
+import ast, sys
 from graphlib import CycleError, TopologicalSorter
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, script
 
-# each may use what stands to its left; a chapter's modules each other, but in no circle
-ORDER = 'core data.images models metrics data masks weights evaluation training tables cli'.split()
+arrows = script('draw_imports')
+MODULES, PATHS, graph, imported, level = arrows.MODULES, arrows.PATHS, arrows.graph, arrows.imported, arrows.level
 # package: the modules that own it
 HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips', 'zarr': 'masks.store',
          'numcodecs': 'masks.store', 'accelerate': 'core training.loop training.run', 'tensorboard': 'training.run',
@@ -18,44 +17,15 @@ KNOWN = {
     ('evaluation.command', 'tables.experiments'), ('evaluation.command', 'tables.motion'),
     ('training.command', 'tables.experiments'),
 }
-PACKAGE = ROOT/'seem_nbdev'
-NAMED = r"'seem_nbdev\.([\w.]+)(?=[:'])"  # 'module:name' and import_module
 
 
-def dotted(path): return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts).removesuffix('.__init__')
-PATHS = {dotted(p): p for p in sorted(PACKAGE.rglob('*.py')) if p.stem != '_modidx'}
-MODULES = [m for m in PATHS if m != '__init__']
-
-
-def level(module): # its place in `ORDER`
-    return next(i for i, o in enumerate(ORDER) if module == o) if module in ORDER else ORDER.index(module.split('.')[0])
-
-
-def imported(module, source, lazily=False):
-    "The modules of this package that a source imports, anywhere in it; `lazily`: those it names in texts, too."
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [a.name.removeprefix('seem_nbdev.') for a in node.names if a.name.startswith('seem_nbdev.')]
-        elif isinstance(node, ast.ImportFrom):
-            if not node.level:
-                if (node.module or '').split('.')[0] != 'seem_nbdev': continue
-                base = node.module.split('.')[1:]
-            else:
-                package = module.split('.') if PATHS.get(module, PACKAGE).name == '__init__.py' else module.split('.')[:-1]
-                base = package[:len(package) - node.level + 1] + (node.module or '').split('.')*bool(node.module)
-            names = ['.'.join(base)]
-            for a in node.names:
-                if '.'.join([*base, a.name]) in PATHS: names.append('.'.join([*base, a.name]))
-        else: continue
-        found |= {n for n in names if n in PATHS and n != module}
-    if lazily: found |= {n for n in re.findall(NAMED, source) if n in PATHS}
-    packages = {n for n in found if any(o.startswith(f'{n}.') for o in found)} # of `from .data import images`
-    return {n for n in found if n not in packages or PATHS[n].name != '__init__.py'}
-
-
-@cache
-def graph(): return {m: imported(m, PATHS[m].read_text()) for m in MODULES}
+def test_the_drawing():
+    "Every module is in it, and every arrow that is not within a chapter."
+    text = arrows.svg()
+    for module, others in graph().items():
+        assert module.rpartition('.')[2] in text
+        for other in others:
+            if level(module) != level(other): assert f'{module} -&gt; {other}' in text
 
 
 @pytest.mark.parametrize('module', MODULES)

@@ -2,6 +2,7 @@
 import csv
 import nbformat, pytest
 from conftest import BIN, ROOT, notebooks, run
+from seem_nbdev.core import SeemError
 
 reproduce = pytest.mark.parametrize('path', notebooks('reproduce_*.ipynb'), ids=lambda p: p.stem)
 
@@ -73,64 +74,62 @@ def test_a_second_run_gives_the_same(path, tmp_path_factory, tmp_path):
     assert pictures[0] == pictures[1] and len(pictures[0]) > 0
 
 
-@reproduce
-@pytest.mark.parametrize('name,value', [('profil', 'smoke'), ('no_such_parameter', '1')])
-def test_unknown_parameter(path, name, value, tmp_path):
-    "papermill only warns; the notebook stops, before it computes or writes anything."
-    done = papermill(path, tmp_path/'out.ipynb', '-p', name, value, home=tmp_path, check=False)
-    assert done.returncode != 0
-    assert f"unknown papermill parameter '{name}'; valid: " in done.stdout and "'profile'" in done.stdout
-    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
+# What a notebook refuses, before it computes or writes anything
+
+def begin(path, monkeypatch, home, **parameters):
+    "Run the first cells of a notebook in this process, as papermill would: what is raised by the third."
+    for name, value in dict(SEEM_HOME=home, SEEM_CACHE=home/'cache', SEEM_DATA='', SEEM_WEIGHTS='').items():
+        monkeypatch.setenv(name, str(value))
+    given = '# Parameters\n' + ''.join(f'{k} = {v!r}\n' for k, v in parameters.items())
+    first, *cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == 'code']
+    scope = dict(In=[''])
+    with pytest.raises(SeemError) as e:
+        for cell in [first, given, *cells[:2]]:
+            scope['In'].append(cell)
+            exec(cell, scope)
+    assert not (home/'results').exists() and not (home/'figures').exists()
+    return str(e.value)
 
 
 @reproduce
-def test_unknown_profile(path, tmp_path):
-    out = tmp_path/'out.ipynb'
-    done = papermill(path, out, '-p', 'profile', 'huge', home=tmp_path, check=False)
-    assert done.returncode != 0
-    assert "unknown profile 'huge'; valid: 'smoke', 'demo', 'small', 'paper'" in done.stdout
-    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
+def test_unknown_parameter(path, monkeypatch, tmp_path):
+    assert "unknown papermill parameter 'profil'; valid: " in begin(path, monkeypatch, tmp_path, profil='smoke')
+
+
+@reproduce
+def test_unknown_profile(path, monkeypatch, tmp_path):
+    assert "unknown profile 'huge'; valid: 'smoke', 'demo', 'small', 'paper'" in begin(path, monkeypatch, tmp_path, profile='huge')
 
 
 @pytest.mark.parametrize('path', notebooks('reproduce_table*.ipynb'), ids=lambda p: p.stem)
-def test_missing_files(path, tmp_path):
-    "Profile `paper` names all it lacks - data, SAM, every network - before it computes or writes anything."
-    done = papermill(path, tmp_path/'out.ipynb', '-p', 'profile', 'paper', home=tmp_path, check=False,
-                     SEEM_DATA='', SEEM_WEIGHTS='')
-    assert done.returncode != 0
-    message = done.stdout[done.stdout.rindex("SeemError: profile 'paper' cannot run yet"):].splitlines()
-    head, lines = message[0], [line for line in message if line.startswith('- ')]
-    assert f"; {len(lines)} things are missing:" in head
+def test_missing_files(path, monkeypatch, tmp_path):
+    "Profile `paper` names all it lacks: data, SAM, every network."
+    head, *lines = begin(path, monkeypatch, tmp_path, profile='paper').splitlines()
+    assert head.startswith("profile 'paper' cannot run yet") and f"; {len(lines)} things are missing:" in head
     wanted = ['$SEEM_DATA', 'sam_vit_h_4b8939.pth', '.safetensors: weights you trained yourself']
     if path.stem == 'reproduce_table4': wanted = wanted[:1] # runs with the networks that are there
     for lacking in wanted: assert any(lacking in line for line in lines), lacking
-    assert not (tmp_path/'results').exists() and not (tmp_path/'figures').exists()
 
 
-def notebook(path, tags):
-    "A notebook in the form of a reproduce notebook, with `tags` on its parameters."
-    cell, nb = nbformat.v4.new_code_cell, nbformat.v4.new_notebook()
+def test_a_refusal_stops_papermill(tmp_path):
+    "papermill itself only warns of a name that the notebook does not know."
+    path, out = notebooks('reproduce_table1.ipynb')[0], tmp_path/'out.ipynb'
+    done = papermill(path, out, '-p', 'profil', 'smoke', home=tmp_path, check=False)
+    assert done.returncode != 0 and "SeemError: unknown papermill parameter 'profil'; valid: " in done.stdout
+    assert not (tmp_path/'results').exists()
+
+
+@pytest.mark.parametrize('tags,error', [(['parameters'], None), ([], "unknown papermill parameter 'profile'")])
+def test_check_parameters(tags, error, tmp_path):
+    "What -p passes arrives; where the tag was lost, it would do nothing, and is refused."
+    nb = nbformat.v4.new_notebook()
     nb.metadata.kernelspec = dict(name='python3', language='python', display_name='python3')
+    cell = nbformat.v4.new_code_cell
     nb.cells = [cell('profile = "demo"\nseed = 0', metadata=dict(tags=tags)),
                 cell(f'import sys\nsys.path.insert(0, {str(ROOT)!r})'),
-                cell('from seem_nbdev import core\ncore.check_parameters(In)'),
-                cell('print("ran with", profile, seed)')]
-    nbformat.write(nb, path)
-    return path
-
-
-@pytest.mark.parametrize('tags,args,error', [
-    (['parameters'], [], None),
-    (['parameters'], ['-p', 'profile', 'smoke', '-p', 'seed', '3'], None),
-    (['parameters'], ['-p', 'sead', '3'], "parameter 'sead'; valid: 'profile', 'seed'"),
-    # the tag was lost: -p would do nothing
-    ([], ['-p', 'profile', 'smoke'], "unknown papermill parameter 'profile'"),
-])
-def test_check_parameters(tags, args, error, tmp_path):
-    path = notebook(tmp_path/'in.ipynb', tags)
-    done = papermill(path, tmp_path/'out.ipynb', *args, home=tmp_path, check=False)
+                cell('from seem_nbdev import core\ncore.check_parameters(In)'), cell('print("ran with", profile, seed)')]
+    nbformat.write(nb, tmp_path/'in.ipynb')
+    done = papermill(tmp_path/'in.ipynb', tmp_path/'out.ipynb', '-p', 'profile', 'smoke', home=tmp_path, check=False)
     assert (done.returncode == 0) == (error is None), done.stdout
     if error: assert error in done.stdout
-    else:
-        out = nbformat.read(tmp_path/'out.ipynb', as_version=4)
-        assert out.cells[-1].outputs[0].text == f"ran with {'smoke 3' if args else 'demo 0'}\n"
+    else: assert nbformat.read(tmp_path/'out.ipynb', as_version=4).cells[-1].outputs[0].text == "ran with smoke 0\n"
