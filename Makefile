@@ -4,8 +4,9 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prep lab docs readme lock
+.PHONY: help demo results test slow prep lab docs readme lock
 
+PROFILE ?= demo
 PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,20 +21,36 @@ NBDEV_TEST := OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print \
 help: ## list the commands
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
 
+# A run writes below results/local and figures/local, or below $SEEM_HOME.
 demo: $(DEMO) ## Table 1 on the embedded clips: rows, table and picture (CPU, under 6 minutes)
-	@out="$${SEEM_HOME:-$(CURDIR)}"; mkdir -p "$$out/results/demo"; \
+	@base="$${SEEM_HOME:-$(CURDIR)}"; sub=/local; [ -z "$${SEEM_HOME:-}" ] || sub=; \
+	rows="$$base/results$$sub/demo"; mkdir -p "$$rows"; \
 	$(BIN)/papermill --progress-bar --stderr-file >(cat >&2) \
-	  nbs/reproduce_table1.ipynb "$$out/results/demo/reproduce_table1.ipynb" </dev/null; \
-	echo; cat "$$out/results/demo/table1_average.md"; echo; \
-	echo "table:    $$out/results/demo/table1.md"; \
-	echo "picture:  $$out/figures/demo/table1.png"; \
-	echo "notebook: $$out/results/demo/reproduce_table1.ipynb"
+	  nbs/reproduce_table1.ipynb "$$rows/reproduce_table1.ipynb" </dev/null; \
+	echo; cat "$$rows/table1_average.md"; echo; \
+	echo "table:    $$rows/table1.md"; \
+	echo "picture:  $$base/figures$$sub/demo/table1.png"; \
+	echo "notebook: $$rows/reproduce_table1.ipynb"
+
+results: $(DEMO) ## renew what is committed: every table and Figure 1 at PROFILE=demo, or small, or paper (demo: half an hour)
+	@for notebook in nbs/reproduce_*.ipynb; do \
+	  SEEM_HOME="$(CURDIR)" $(BIN)/papermill "$$notebook" "results/$(PROFILE)/$${notebook#nbs/}" \
+	    -p profile $(PROFILE) </dev/null; \
+	done
 
 # pytest comes last, its summary is the last line. A failure of the first does not hide the second.
-test: $(DEV) ## every test: the notebooks' own, pytest, papermill at smoke (under half an hour)
+test: $(DEV) ## every test: the notebooks' own, pytest, papermill at smoke (a quarter of an hour)
 	@status=0; \
 	$(NBDEV_TEST) || status=1; \
 	$(BIN)/python -m pytest || status=1; \
+	exit $$status
+
+slow: $(DEV) ## the tests that take minutes each, which `make test` leaves out
+	@status=0; \
+	for notebook in $$(grep -lE '"#\| *slow' nbs/*/*.ipynb); do \
+	  $(NBDEV_TEST) --flags slow --path "$$notebook" || status=1; \
+	done; \
+	$(BIN)/python -m pytest -m slow || status=1; \
 	exit $$status
 
 prep: $(DEV) ## before a commit: export the modules, run the notebooks' tests, clean the notebooks

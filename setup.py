@@ -9,7 +9,7 @@ config = ConfigParser(delimiters=['='])
 config.read(here/'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 name = cfg['lib_name']
-EXTRAS = 'published', 'mobile', 'minisam', 'perceptual', 'parquet', 'demo'
+EXTRAS = 'clips', 'published', 'mobile', 'minisam', 'perceptual', 'parquet', 'demo'
 extras = {extra: cfg[f'{extra}_requirements'].split() for extra in EXTRAS}
 extras['dev'] = sum(extras.values(), []) + cfg['dev_requirements'].split()
 statuses = ['1 - Planning', '2 - Pre-Alpha', '3 - Alpha', '4 - Beta', '5 - Production/Stable']

@@ -105,6 +105,6 @@ def test_module_imports_are_light():
 
 def test_models_load_nothing_of_masks():
     "SEEM and the networks take masks as a plain tensor."
-    heavy = {'seem_nbdev.masks', 'seem_nbdev.data', 'skimage', 'matplotlib', 'pandas'}
+    heavy = {'seem_nbdev.masks', 'seem_nbdev.data.clips', 'skimage', 'matplotlib', 'pandas'}
     code = '\n'.join(f'import seem_nbdev.{m}' for m in MODULES if m.split('.')[0] == 'models')
     assert loaded(code, heavy) == []

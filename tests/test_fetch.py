@@ -390,7 +390,7 @@ SIZES = [(BasicVSR, dict(mid_channels=8, num_blocks=1, hr_channels=8)),
          (EDVR, dict(mid_channels=8, num_frames=3, num_extract_blocks=1, num_reconstruct_blocks=1, hr_channels=8))]
 
 
-@pytest.mark.parametrize('seem', [None, True, SEEMConfig(num_masks=4, reduction=2, zero_init=False)], ids=['none', 'true', 'config'])
+@pytest.mark.parametrize('seem', [None, True, SEEMConfig(mask_channels=4, reduction=2, zero_init=False)], ids=['none', 'true', 'config'])
 @pytest.mark.parametrize('cls,size', SIZES, ids=['basicvsr', 'edvr'])
 def test_saved_and_loaded_without_a_network(cls, size, seem, tmp_path, monkeypatch, capsys):
     model = cls(**size, seem=seem)

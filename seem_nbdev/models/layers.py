@@ -10,10 +10,12 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from ..core import SeemError, check
+from ..data.images import bicubic_upsample
 
 # %% auto #0
-__all__ = ['check_lqs', 'check_range', 'check_sizes', 'flow_warp', 'scaled_init_', 'ResidualBlock', 'residual_blocks', 'lrelu',
-           'Upsampler', 'Pretrained', 'pad_to_multiple', 'SPyNetLevel', 'image_pyramid', 'SPyNet']
+__all__ = ['check_lqs', 'value_range', 'check_range', 'check_sizes', 'Network', 'flow_warp', 'scaled_init_', 'ResidualBlock',
+           'residual_blocks', 'lrelu', 'Upsampler', 'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid',
+           'SPyNet']
 
 # %% ../../nbs/1_models/02_layers.ipynb #cc2543a7
 def check_lqs(
@@ -28,6 +30,10 @@ def check_lqs(
 def _what(x): return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, 'shape') else type(x).__name__
 
 # %% ../../nbs/1_models/02_layers.ipynb #007431f6
+def value_range(x:Tensor)->tuple: # any shape; least and largest value
+    "The one question of the checks that reads the data, and so waits for a GPU."
+    return tuple(torch.stack(x.detach().aminmax()).tolist())
+
 def check_range(
     img:Tensor, # any shape
 ):
@@ -35,7 +41,7 @@ def check_range(
     check(img.is_floating_point(), f"frames are {img.dtype}, "
           "expected floating point in [0,1]; divide 8-bit frames by 255")
     if torch.compiler.is_compiling(): return
-    lo, hi = (v.item() for v in img.detach().aminmax())
+    lo, hi = value_range(img)
     remedy = 'divide by 255' if hi > 2 else 'scale or clamp them first'
     check(lo >= -1e-3 and hi <= 1 + 1e-3,
           f"frames range over [{lo:.3g}, {hi:.3g}], expected [0,1]; {remedy}")
@@ -48,6 +54,54 @@ def check_sizes(
     for name, value in sizes.items():
         check(isinstance(value, int) and not isinstance(value, bool) and value > 0,
               f"{name} is {value!r}, expected an int, 1 or more")
+
+# %% ../../nbs/1_models/02_layers.ipynb #e7e7ace7
+class Network(nn.Module, PyTorchModelHubMixin, library_name='seem_nbdev',
+              tags=['video-super-resolution'], paper_url='https://arxiv.org/abs/2305.06524',
+              repo_url='https://github.com/seem-nbdev/seem_nbdev'):
+    "Base class of all networks: what is asked of them, and the way to folders and the Hub."
+    arch = label = kind = ''     # see `models.NETWORKS`
+    num_frames = None            # of a window
+    GROUPS = {'seem': 'seem'}    # prefix of parameters -> 'flow', 'seem' or 'fusion'
+
+    @property
+    def has_seem(self): return getattr(self, 'seem', None) is not None
+
+    @property
+    def mask_channels(self): # of a frame; None: it takes no masks
+        return self.seem['rep'].channels if self.has_seem else None
+
+    @classmethod
+    def sizes_of(cls,
+        state:dict, # weights under the reference's names
+    )->dict:
+        "The arguments of the constructor that gives a network for these weights."
+        alone = state and all(k.startswith('seem.') for k in state)
+        check(not alone, "these weights are of SEEM alone; give those of the whole network")
+        try: return cls._sizes(state)
+        except (KeyError, StopIteration) as e: check(False, f"no {cls.label}: it lacks {e}")
+
+    @classmethod
+    def _sizes(cls, state): # of a network without sizes; KeyError: the weights are of another
+        with torch.device('meta'): own = cls().state_dict()
+        for key in [k for k in own if k.split('.')[-1] not in ('mean', 'std')]: state[key]
+        if not state.keys() <= own.keys(): raise KeyError('nothing, but has more')
+        return {}
+
+    @classmethod
+    def from_pretrained(cls,
+        pretrained_model_name_or_path, # folder that `save_pretrained` wrote, or 'user/name'
+        **kwargs, # of `huggingface_hub`, and the network's own, which come before the config's
+    ):            # the network, in evaluation mode
+        "A network and its weights, strictly."
+        name, kwargs = pretrained_model_name_or_path, {'strict': True} | kwargs
+        try:
+            with redirect_stdout(None): return super().from_pretrained(name, **kwargs) # it prints
+        except SeemError: raise
+        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+            raise SeemError(f"{name} gives no {cls.__name__}; expected a folder that "
+                            "save_pretrained wrote, or such a repository of the Hub: "
+                            f"{' '.join(str(e).split())}") from None
 
 # %% ../../nbs/1_models/02_layers.ipynb #774c0815
 def flow_warp(
@@ -102,8 +156,8 @@ def lrelu(x:Tensor)->Tensor:
     return F.leaky_relu(x, 0.1)
 
 # %% ../../nbs/1_models/02_layers.ipynb #e20d980a
-class Upsampler(nn.Module):
-    "Base class of both networks: from features to the x4 frame."
+class Upsampler(Network):
+    "Base class of the networks that restore: from features to the x4 frame."
     def __init__(self,
         mid_channels:int=64, # of the features
         hr_channels:int=64,  # of the two convs at full resolution
@@ -124,26 +178,6 @@ class Upsampler(nn.Module):
         base = F.interpolate(lq, scale_factor=4, mode='bilinear', align_corners=False)
         return self.conv_last(lrelu(self.conv_hr(feat))) + base
 
-# %% ../../nbs/1_models/02_layers.ipynb #22da0392
-class Pretrained(PyTorchModelHubMixin, library_name='seem_nbdev', tags=['video-super-resolution'],
-                 paper_url='https://arxiv.org/abs/2305.06524',
-                 repo_url='https://github.com/seem-nbdev/seem_nbdev'):
-    "Base class of both networks: saved to and loaded from a folder or the Hugging Face Hub."
-    @classmethod
-    def from_pretrained(cls,
-        pretrained_model_name_or_path, # folder that `save_pretrained` wrote, or 'user/name'
-        **kwargs, # of `huggingface_hub`, and the network's own, which come before the config's
-    ):            # the network, in evaluation mode
-        "A network and its weights, strictly."
-        name, kwargs = pretrained_model_name_or_path, {'strict': True} | kwargs
-        try:
-            with redirect_stdout(None): return super().from_pretrained(name, **kwargs) # it prints
-        except SeemError: raise
-        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
-            raise SeemError(f"{name} gives no {cls.__name__}; expected a folder that "
-                            "save_pretrained wrote, or such a repository of the Hub: "
-                            f"{' '.join(str(e).split())}") from None
-
 # %% ../../nbs/1_models/02_layers.ipynb #cc2d57b3
 def pad_to_multiple(
     x:Tensor,     # (...,h,w)
@@ -157,6 +191,17 @@ def pad_to_multiple(
     if mode == 'constant' or x.ndim <= 4: return F.pad(x, pad, mode=mode)
     n = x.shape[:-3]   # torch repeats edges of (n,c,h,w) only, so the leading axes become one
     return F.pad(x.flatten(0, -4), pad, mode=mode).unflatten(0, n)
+
+# %% ../../nbs/1_models/02_layers.ipynb #51defde3
+class Bicubic(Network):
+    "Bicubic interpolation as MATLAB does it, rounded to the levels of a file."
+    arch, label, kind, GROUPS = 'bicubic', 'Bicubic', 'frame', {}
+    def forward(self,
+        lq:Tensor,  # (n,3,h,w) RGB in [0,1]
+        masks=None, # it takes none
+    )->Tensor:      # (n,3,4h,4w)
+        check(masks is None, "masks were given to bicubic interpolation, which takes none")
+        return bicubic_upsample(lq)
 
 # %% ../../nbs/1_models/02_layers.ipynb #23f2961f
 class SPyNetLevel(nn.Module):
@@ -181,8 +226,9 @@ def image_pyramid(
     return levels
 
 # %% ../../nbs/1_models/02_layers.ipynb #e331b11d
-class SPyNet(nn.Module):
+class SPyNet(Network):
     "Optical flow in 6 levels; `spynet(ref, supp)` says where each pixel of `ref` is in `supp`."
+    arch, label, kind, GROUPS = 'spynet', 'SPyNet', 'flow', {}
     num_levels = 6
     def __init__(self):
         super().__init__()

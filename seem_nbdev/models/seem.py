@@ -8,40 +8,45 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from ..core import check, one_of
-from .layers import ResidualBlock, check_range, lrelu
+from .layers import ResidualBlock, lrelu, value_range
 
 # %% auto #0
-__all__ = ['check_frame', 'check_masks', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
-           'seem_config']
+__all__ = ['check_masks', 'check_prior', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
+           'seem_config', 'SEEMPlaces', 'config_of']
 
 # %% ../../nbs/1_models/01_seem.ipynb #742575c9
 def _kind(x): return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
 
 # %% ../../nbs/1_models/01_seem.ipynb #0a77aa89
-def check_frame(
-    lq:Tensor, # (n,3,h,w) RGB in [0,1]
-):
-    "Check shape, type and range of a batch of frames."
-    check(isinstance(lq, Tensor) and lq.ndim == 4 and lq.shape[1] == 3 and 0 not in lq.shape,
-          f"frames are {_kind(lq)}, expected a tensor (n,3,h,w): frames, RGB, height, width")
-    check_range(lq)
-
-# %% ../../nbs/1_models/01_seem.ipynb #6e2c3c27
 def check_masks(
-    masks:Tensor,     # (...,num_masks,h,w) bool, or uint8 or float in [0,1]; one mask per channel
-    lqs:Tensor,       # (...,3,h,w) the frames they belong to
-    num_masks:int=64, # masks per frame
-)->Tensor:            # `masks` in the dtype and on the device of `lqs`
-    "Check that `masks` fit `lqs`."
-    want = (*lqs.shape[:-3], num_masks, *lqs.shape[-2:])
+    masks:Tensor,    # (...,c,h,w) bool, or uint8 or float in [0,1]; one mask per channel
+    lqs:Tensor,      # (...,3,h,w) the frames they belong to
+    channels:int=64, # c
+):
+    "Check shape and type of `masks`; their values are not read."
+    want = (*lqs.shape[:-3], channels, *lqs.shape[-2:])
     check(isinstance(masks, Tensor) and masks.shape == want,
-          f"masks are {_kind(masks)}, expected a tensor {want}: {num_masks} a frame, rest zeros")
+          f"masks are {_kind(masks)}, expected a tensor {want}: {channels} a frame, rest zeros; "
+          "an array (t,c,h,w) goes to evaluation.restore, or through torch.from_numpy(masks)[None]")
     check(masks.dtype in (torch.bool, torch.uint8) or masks.is_floating_point(),
           f"masks are {masks.dtype}, expected bool, or uint8 or float in [0,1]")
-    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return masks.to(lqs)
-    lo, hi = (v.item() for v in masks.detach().aminmax())
+
+# %% ../../nbs/1_models/01_seem.ipynb #385b9ac1
+def check_prior(
+    masks:Tensor|None, # of the frames, or None
+    lqs:Tensor,        # (...,3,h,w) the frames
+    channels:int|None, # of the network's masks; None: it takes none
+):
+    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
+    check(channels is not None or masks is None,
+          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+    if channels is None: return
+    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
+          "no prior means zeros, given explicitly")
+    check_masks(masks, lqs, channels)
+    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
+    lo, hi = value_range(masks)
     check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
-    return masks.to(lqs)
 
 # %% ../../nbs/1_models/01_seem.ipynb #0db201a7
 def conv3x3(in_channels:int, out_channels:int)->nn.Conv2d:
@@ -53,21 +58,21 @@ class SAMRepresentation(nn.Module):
     "The SAM-based representation of a frame, `R_sam = f_r(concat(I_t, M_sam))` (Eq. 1)."
     def __init__(self,
         mid_channels:int=64, # D, the width of the host's features
-        num_masks:int=64,    # C, masks per frame
+        channels:int=64,     # C, planes of a frame's masks
     ):
         super().__init__()
-        self.num_masks = num_masks
-        self.conv1 = conv3x3(3 + num_masks, mid_channels)
+        self.channels = channels
+        self.conv1 = conv3x3(3 + channels, mid_channels)
         self.conv2 = conv3x3(mid_channels, mid_channels)
         self.block = ResidualBlock(mid_channels)
 
     def forward(self,
         lq:Tensor,    # (n,3,h,w) the frame, RGB in [0,1]
-        masks:Tensor, # (n,num_masks,h,w) its masks; bool, uint8 or float
+        masks:Tensor, # (n,c,h,w) its masks; bool, uint8 or float
     )->Tensor:        # (n,d,h,w) R_sam
         "Combine a frame with its masks."
-        check_frame(lq)
-        I_t, M_sam = lq, check_masks(masks, lq, self.num_masks)
+        check_masks(masks, lq, self.channels)
+        I_t, M_sam = lq, masks.to(lq)
         x = torch.cat([I_t, M_sam], dim=1)            # (n,3+c,h,w)
         R_sam = self.block(self.conv2(lrelu(self.conv1(x))))
         return R_sam
@@ -138,14 +143,14 @@ class SEEM(nn.Module):
 class SEEMConfig:
     "How a host uses SEEM."
     branches:str='both' # BasicVSR's branches with SEEM: 'both', 'forward' or 'backward' (Table 6)
-    num_masks:int=64    # C, masks per frame
+    mask_channels:int=64 # C, planes of a frame's masks
     reduction:int=16    # r of the channel attention
     zero_init:bool=True # a fresh SEEM leaves its host unchanged
 
     def __post_init__(self):
         one_of(self.branches, ('both', 'forward', 'backward'), 'branches')
         one_of(self.zero_init, (True, False), 'zero_init')
-        for name, value in dict(num_masks=self.num_masks, reduction=self.reduction).items():
+        for name, value in dict(mask_channels=self.mask_channels, reduction=self.reduction).items():
             ok = isinstance(value, int) and not isinstance(value, bool) and value > 0
             check(ok, f"{name} is {value!r}; valid: 1, 2, 3, ...")
 
@@ -160,3 +165,32 @@ def seem_config(
     check(seem is None or isinstance(seem, (bool, SEEMConfig)),
           f"seem is {seem!r}, expected None, True or a SEEMConfig")
     return SEEMConfig() if seem is True else seem or None
+
+# %% ../../nbs/1_models/01_seem.ipynb #2979bb4b
+class SEEMPlaces(nn.ModuleDict):
+    "All that SEEM adds to a host: `rep`, which is f_r, and a SEEM for each place."
+    def __init__(self,
+        places, # their names; those that begin with 'forward' or 'backward' belong to a branch
+        mid_channels:int, # D, the width of the host's features
+        config:SEEMConfig,
+    ):
+        there = [p for p in places if config.branches in ('both', p.partition('_')[0])]
+        seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
+        super().__init__({'rep': SAMRepresentation(mid_channels, config.mask_channels),
+                          **{place: seem() for place in there}})
+
+    def refine(self, place, feat, rep):
+        "The host's sum: F + f_seem(F, R_sam), or F where there is no SEEM."
+        return feat + self[place](feat, rep) if place in self else feat
+
+# %% ../../nbs/1_models/01_seem.ipynb #eda46c9f
+def config_of(
+    state:dict, # weights of a host
+)->SEEMConfig|None: # None: without SEEM
+    "The options that weights were made with."
+    places = {k.split('.')[1] for k in state if k.startswith('seem.')} - {'rep'}
+    if not places: return None
+    branches = {p.partition('_')[0] for p in places}
+    hidden, d = state[f'seem.{min(places)}.attention.fc_d.weight'].shape[:2]
+    return SEEMConfig(branches.pop() if branches in ({'forward'}, {'backward'}) else 'both',
+                      state['seem.rep.conv1.weight'].shape[1] - 3, d//hidden)

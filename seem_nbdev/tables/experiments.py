@@ -19,25 +19,26 @@ from ..core import (
     Profile, atomic_path, cache_dir, check, data_dir, get_device, one_of, this_process)
 from ..data.clips import home_of, missing_data
 from ..data.datasets import LAYOUTS, MOTIONS
-from seem_nbdev.evaluation.restore import (
-    ARCHITECTURES, Protocol, bicubic, build_model, device_name, evaluate, load_clip, protocol_of,
-    restore)
+from ..evaluation.restore import (
+    Protocol, bicubic, device_name, evaluate, load_clip, protocol_of, restore)
 from ..masks.priors import make_prior, options_text, shuffle_masks
 from ..evaluation.rows import (
     METRICS, ROW_COLUMNS, SETTING, cell_text, check_rows, difference_rows, load_rows, make_rows,
     method_name, one_profile, save_rows, spread, with_average)
+from ..models import make_network, network_class
 from ..models.seem import SEEMConfig
 from ..masks.store import frames_digest
 
 # %% auto #0
-__all__ = ['SEEM_KINDS', 'BRANCHES', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips', 'missing_files',
-           'check_ready', 'with_weights', 'load_variants', 'ClipMaskMap', 'control_masks', 'scored', 'compare',
-           'over_seeds', 'seed_table', 'mean_over_seeds', 'seed_differences', 'seed_intervals', 'differences',
-           'seed_difference_table']
+__all__ = ['SEEM_KINDS', 'BRANCHES', 'HOSTS', 'VARIANTS', 'Variant', 'variants', 'table_profile', 'missing_clips',
+           'missing_files', 'check_ready', 'with_weights', 'load_variants', 'ClipMaskMap', 'control_masks', 'scored',
+           'compare', 'over_seeds', 'seed_table', 'mean_over_seeds', 'seed_differences', 'seed_intervals',
+           'differences', 'seed_difference_table']
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #8863cea0
 SEEM_KINDS = dict(none='', control='_control', full='_seem', **{'seem-only': '_seem_only'})
 BRANCHES = ('both', 'forward', 'backward')
+HOSTS = ('edvr', 'basicvsr') # of the paper, in `models.NETWORKS`
 _PUBLISHED = dict(edvr=('edvr_m_reds', 'edvr_l_vimeo90k'), # trained on REDS, on Vimeo-90K
                   basicvsr=('basicvsr_reds4_official', 'basicvsr_vimeo90k_bi_official'))
 
@@ -52,7 +53,7 @@ class Variant:
     seed:int=0          # of the training
 
     def __post_init__(self):
-        for value, valid, name in ((self.arch, ARCHITECTURES, 'architecture'),
+        for value, valid, name in ((self.arch, HOSTS, 'architecture'),
                                    (self.seem, SEEM_KINDS, 'seem'),
                                    (self.branches, BRANCHES, 'branches')):
             one_of(value, valid, name)
@@ -60,14 +61,14 @@ class Variant:
         check(not one_way or (self.arch, self.seem) == ('basicvsr', 'full'), f"branches is "
               f"{self.branches!r} for {self.arch} {self.seem!r}; only BasicVSR 'full' has such")
 
-    model = property(lambda self: ARCHITECTURES[self.arch].__name__) # 'EDVR' or 'BasicVSR'
+    model = property(lambda self: network_class(self.arch).label) # 'EDVR' or 'BasicVSR'
     has_seem = property(lambda self: self.seem in ('full', 'seem-only'))
     kind = property(lambda self: self.seem if self.branches == 'both' else self.branches) # in rows
 
     def build(self, profile:Profile):
         "The network at the profile's size, with fresh weights."
         seem = SEEMConfig(branches=self.branches) if self.has_seem else False
-        return build_model(self.arch, seem, **getattr(profile, self.arch))
+        return make_network(self.arch, seem, **getattr(profile, self.arch))
 
     def checkpoint(self, profile:Profile)->str:
         "Its name in `CHECKPOINTS`."
@@ -77,7 +78,7 @@ class Variant:
         return f'{base}{kind}' + (f'_seed{self.seed}' if self.seed else '')
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #d5e93fed
-VARIANTS = tuple(Variant(arch, seem) for arch in ARCHITECTURES
+VARIANTS = tuple(Variant(arch, seem) for arch in HOSTS
                  for seem in ('none', 'control', 'full'))
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #a147ac37
@@ -99,7 +100,7 @@ def variants(
     basicvsr = [v for v in VARIANTS if v.arch == 'basicvsr']
     one_way = [Variant('basicvsr', 'full', branches) for branches in ('forward', 'backward')]
     found = {**dict.fromkeys('134', VARIANTS), '5': _with_seeds(VARIANTS, profile),
-             '2': [Variant(arch, seem) for arch in ARCHITECTURES for seem in ('none', 'seem-only')],
+             '2': [Variant(arch, seem) for arch in HOSTS for seem in ('none', 'seem-only')],
              '6': basicvsr[:2] + one_way + basicvsr[2:]}
     return tuple(found[one_of(str(table), sorted(found), 'table with variants')])
 

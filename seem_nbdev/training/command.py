@@ -20,12 +20,13 @@ from ..data.clips import (
 from ..data.datasets import DiskDataset, records
 from ..models.edvr import inflate_frames
 from ..evaluation.restore import (
-    Scorer, build_model, clip_masks, evaluate, protocol_of, restore)
+    Scorer, clip_masks, evaluate, protocol_of, restore)
 from .flow import SyntheticMotion
 from ..models.layers import SPyNet
 from ..masks.priors import PRIORS, make_prior
 from ..evaluation.rows import USER, clip_means
 from .run import open_run, run_training
+from .. import models
 from ..models.seem import SEEMConfig
 from ..masks.store import MaskStore
 from .loop import check_device, check_share, make_training, train
@@ -82,11 +83,8 @@ def make_network(
 )->nn.Module:
     "The network that a run begins with."
     seed_everything(config.seed)
-    if config.mode == 'flow': model = SPyNet()
-    else:
-        seem = SEEMConfig(branches=config.branches) if has_seem(config.mode) else False
-        try: model = build_model(config.arch, seem, **config.size)
-        except TypeError as e: check(False, f"size {config.size} does not suit {config.arch}: {e}")
+    seem = SEEMConfig(branches=config.branches) if has_seem(config.mode) else False
+    model = models.make_network(config.arch, seem, **config.size)
     if config.zero_last:
         for p in model.conv_last.parameters(): nn.init.zeros_(p)
     if fill: _check_filled(model, config, set().union(*(_fill(model, s) for s in config.start)))

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json, re, tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+import torch
 from ..core import asset, check, one_of
+from ..models import NETWORKS, make_network, network_class
 from ..models.seem import SEEMConfig
 
 # %% auto #0
@@ -31,7 +33,7 @@ def has_seem(mode:str)->bool: # in `MODES`
 @dataclass(frozen=True)
 class TrainConfig:
     "How to train one network."
-    arch:str='basicvsr'     # 'edvr', 'basicvsr', or 'spynet' in mode 'flow'
+    arch:str='basicvsr'     # in `models.NETWORKS`; 'spynet' in mode 'flow'
     mode:str='full'         # in `MODES`
     size:dict=field(default_factory=dict) # keyword arguments of the network, e.g. mid_channels
     branches:str='both'     # BasicVSR's branches with SEEM (Table 6)
@@ -85,7 +87,9 @@ _RATES = ('lr', 'lr_seem', 'lr_min', 'flow_scale', 'max_norm', 'warmup', 'flow_f
 def _check(c):
     "Values and combinations that cannot be."
     one_of(c.mode, MODES, 'mode')
-    one_of(c.arch, ('spynet',) if c.mode == 'flow' else ('edvr', 'basicvsr'), 'arch')
+    net, is_flow = network_class(one_of(c.arch, NETWORKS, 'arch')), c.mode == 'flow'
+    check((net.kind == 'flow') == is_flow, f"mode {c.mode!r} is "
+          f"{'only' if is_flow else 'not'} for networks of optical flow, and arch is {c.arch!r}")
     one_of(c.reduction, ('mean', 'sum'), 'reduction')
     one_of(c.precision, ('no', 'bf16', 'fp16'), 'precision')
     SEEMConfig(branches=c.branches)
@@ -128,14 +132,15 @@ def _check_lists(c):
 # %% ../../nbs/6_training/01_config.ipynb #2929f75d
 def _check_network(c):
     "Combinations that the networks do not take."
-    check(c.arch == 'edvr' or not c.fusion_first,
-          f"fusion_first is {c.fusion_first}, but it is EDVR's; leave it at 0 for {c.arch}")
-    if c.arch == 'edvr':
-        n = c.size.get('num_frames', 5)
-        check(c.num_frames == n, f"num_frames is {c.num_frames}, but EDVR's window has {n} frames")
-        check(c.num_frames % 2, f"num_frames is {c.num_frames}; EDVR takes an odd number")
-        check(not c.mirror, "mirror is for BasicVSR; EDVR restores the centre of a window")
-        check(c.branches == 'both', f"branches is {c.branches!r}, but EDVR has none")
+    seem = SEEMConfig(branches=c.branches) if has_seem(c.mode) else None
+    with torch.device('meta'): net = make_network(c.arch, seem, **c.size)
+    check('fusion' in net.GROUPS.values() or not c.fusion_first, f"fusion_first is "
+          f"{c.fusion_first}, but {net.label} has no such part; leave it at 0")
+    n = net.num_frames
+    check(n in (None, c.num_frames),
+          f"num_frames is {c.num_frames}, but {net.label}'s window has {n} frames")
+    check(n is None or not c.mirror, f"mirror is for networks that restore whole clips; "
+          f"{net.label} restores the centre of a window")
 
 # %% ../../nbs/6_training/01_config.ipynb #95c58dbd
 def make_config(

@@ -16,12 +16,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from .config import TrainConfig
 from ..core import check, get_device, this_process
+from ..models import group_of
 from .flow import endpoint_loss
 
 # %% auto #0
-__all__ = ['charbonnier', 'cosine', 'learning_rate', 'group_of', 'param_groups', 'set_learning_rates', 'forward_item',
-           'batch_loss', 'Training', 'check_share', 'check_device', 'make_accelerator', 'make_training',
-           'accumulate_gradient', 'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
+__all__ = ['charbonnier', 'cosine', 'learning_rate', 'param_groups', 'set_learning_rates', 'forward_item', 'batch_loss',
+           'Training', 'check_share', 'check_device', 'make_accelerator', 'make_training', 'accumulate_gradient',
+           'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
 
 # %% ../../nbs/6_training/02_loop.ipynb #4fec6dc4
 def charbonnier(
@@ -60,16 +61,6 @@ def learning_rate(
     grown = min(1., (step + 1)/config.warmup) if config.warmup else 1.
     return grown*cosine(step - ends[i] + periods[i], periods[i], start, min(config.lr_min, start))
 
-# %% ../../nbs/6_training/02_loop.ipynb #3749437c
-def group_of(
-    name:str, # of a parameter
-    arch:str, # of its network
-)->str:
-    "The group of a parameter."
-    head = name.split('.')[0]
-    if head == 'fusion' and arch != 'edvr': return 'backbone' # BasicVSR's is one of its layers
-    return {'spynet': 'flow', 'seem': 'seem', 'fusion': 'fusion'}.get(head, 'backbone')
-
 # %% ../../nbs/6_training/02_loop.ipynb #9e1d84e6
 def param_groups(
     model:nn.Module,
@@ -80,7 +71,7 @@ def param_groups(
     still = {'backbone', 'flow', 'fusion'} if config.mode == 'seem-only' else set()
     if not config.flow_scale or config.flow_fixed >= config.steps: still.add('flow')
     for name, p in model.named_parameters():
-        p.requires_grad_((group := group_of(name, config.arch)) not in still)
+        p.requires_grad_((group := group_of(model, name)) not in still)
         if p.requires_grad: groups[group].append(p)
     check(groups['seem'] or config.mode != 'seem-only',
           "mode 'seem-only' needs a network with SEEM; build it with seem=True")
@@ -103,17 +94,15 @@ def set_learning_rates(
 
 # %% ../../nbs/6_training/02_loop.ipynb #24442f10
 def forward_item(
-    model:nn.Module, # EDVR or BasicVSR, perhaps wrapped
-    batch:dict, # lqs (n,t,3,h,w), gt (n,t,3,4h,4w), masks (n,t,64,h,w) where the model has SEEM
+    model:nn.Module, # of kind 'frame', 'window' or 'clip', perhaps wrapped
+    batch:dict, # lqs (n,t,3,h,w), gt (n,t,3,4h,4w), masks (n,t,c,h,w) where the model has SEEM
 )->tuple:       # what the model says and what is true, of one shape
-    "Run a batch through EDVR (centre frame) or BasicVSR (all frames)."
+    "Run a batch through a network: the centre frame of a window, one frame, or all."
     centre, inner = batch['lqs'].shape[1]//2, getattr(model, 'module', model)
     inner = getattr(inner, '_orig_mod', inner)
-    masks, gt = batch.get('masks'), batch['gt']
-    if hasattr(inner, 'num_frames'):
-        masks, gt = None if masks is None else masks[:, centre], gt[:, centre]
-    has_seem = getattr(inner, 'seem', None) is not None
-    return model(batch['lqs'], masks if has_seem else None), gt
+    lqs, masks, gt = batch['lqs'], batch.get('masks') if inner.has_seem else None, batch['gt']
+    if inner.kind != 'clip': masks, gt = None if masks is None else masks[:, centre], gt[:, centre]
+    return model(lqs[:, centre] if inner.kind == 'frame' else lqs, masks), gt
 
 # %% ../../nbs/6_training/02_loop.ipynb #9343fd6d
 def batch_loss(
