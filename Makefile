@@ -64,14 +64,15 @@ lab: $(DEMO) ## open the notebooks
 docs: $(DEV) ## every notebook as a page in _docs/
 	$(BIN)/jupyter nbconvert --to html --output-dir _docs $(NOTEBOOKS)
 
-readme: $(DEV) ## write README.md from nbs/index.ipynb
+readme: $(DEV) ## write README.md from nbs/index.ipynb, and draw who imports whom
 	@$(MAKE) --no-print-directory -B README.md
 
 # Hidden cells are left out, and links are made to work one folder higher.
 README.md: nbs/index.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --no-input --stdout \
 	  --RegexRemovePreprocessor.patterns='#\| *(hide|default_exp)' $< \
-	  | sed -e 's#](\.\./#](#g' -e 's#](\([A-Za-z0-9_/]*\.ipynb\)#](nbs/\1#g' > $@.tmp
+	  | sed -e 's#](\([A-Za-z0-9_/]*\.ipynb\)#](nbs/\1#g' -e 's#](\.\./#](#g' | cat -s > $@.tmp
+	$(BIN)/python scripts/draw_imports.py
 	mv $@.tmp $@
 
 lock: $(DEV) ## record the installed versions in requirements.lock
