@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'seem_nbdev'
 # from the lowest to the highest; the modules of a chapter may use each other, but in no circle
-ORDER = 'core data.images models metrics data masks weights evaluation training tables cli'.split()
+ORDER = 'core data.images models metrics weights data masks evaluation training tables cli'.split()
 
 
 def dotted(path): return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts).removesuffix('.__init__')

@@ -15,7 +15,7 @@ from . import __version__
 from .core import SeemError, described, resolve
 
 # %% auto #0
-__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'main', 'run', 'train', 'evaluate']
+__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'command_of', 'main', 'run', 'train', 'evaluate']
 
 # %% ../nbs/9_use/02_cli.ipynb #2d04622e
 COMMANDS = {
@@ -85,8 +85,10 @@ def _short_warnings():
         warnings.showwarning = line
         yield
 
-def _name_of(argv):
-    "The command that the arguments begin with; '' if none."
+def command_of(
+    argv:list, # the arguments
+)->str:        # in `COMMANDS`; '' if none
+    "The command that the arguments begin with."
     return max((c for c in COMMANDS if argv[:c.count(' ') + 1] == c.split()), key=len, default='')
 
 # %% ../nbs/9_use/02_cli.ipynb #19db49c7
@@ -95,7 +97,7 @@ def main(
 )->int:        # exit status
     "The command `seem`."
     argv = [*sys.argv[1:]] if argv is None else [*argv]
-    name, status = _name_of(argv), 1
+    name, status = command_of(argv), 1
     try:
         console = Console(force_jupyter=False, force_terminal=sys.stdout.isatty())
         with _short_warnings(): return make_app(name)(argv, console=console) or 0

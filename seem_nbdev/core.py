@@ -4,11 +4,12 @@
 
 # %% ../nbs/9_use/01_core.ipynb #b9df25d7
 from __future__ import annotations
-import ast, atexit, importlib.util, io, os, platform, random, re, tokenize
+import ast, atexit, hashlib, importlib.util, io, os, platform, random, re, tokenize
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +17,8 @@ from types import MappingProxyType
 # %% auto #0
 __all__ = ['PROFILES', 'SeemError', 'check', 'check_crop_border', 'one_of', 'root', 'results_dir', 'figures_dir', 'data_dir',
            'weights_dir', 'cache_dir', 'asset', 'atomic_path', 'remove_leftovers', 'seed_everything', 'get_device',
-           'progress', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve', 'Parameter',
-           'described', 'check_parameters']
+           'progress', 'sha256', 'in_order', 'this_process', 'wait_for_all', 'Profile', 'get_profile', 'resolve',
+           'Parameter', 'described', 'check_parameters']
 
 # %% ../nbs/9_use/01_core.ipynb #9b664cb0
 class SeemError(ValueError):
@@ -204,6 +205,18 @@ def progress(
     except OSError: width = None # no terminal
     if width == 0: options = dict(ncols=80, nrows=24) | options
     return tqdm(items, desc, total, unit=unit, **options)
+
+# %% ../nbs/9_use/01_core.ipynb #38f87f4b
+def sha256(
+    path, # a file
+)->str:   # 64 hex digits
+    "Checksum of a file; computed again when its time or size changes."
+    stat = os.stat(path)
+    return _sha256(os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
+
+@lru_cache(4096)
+def _sha256(path, time, size):
+    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/9_use/01_core.ipynb #eb835776
 def in_order(

@@ -13,7 +13,6 @@ HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips
 # arrows that are still to go
 KNOWN = {
     ('data.clips', 'masks.priors'), ('data.datasets', 'masks.priors'), ('data.datasets', 'masks.store'),
-    ('masks.sam', 'weights.checkpoints'), ('masks.minisam', 'weights.checkpoints'),
     ('evaluation.command', 'tables.experiments'), ('evaluation.command', 'tables.motion'),
     ('training.command', 'tables.experiments'),
 }

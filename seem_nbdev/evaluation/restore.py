@@ -9,8 +9,7 @@ from types import MappingProxyType
 import numpy as np, torch
 from torch import nn
 from ..core import check, one_of
-from ..data.images import to_float, to_uint8
-from ..masks.priors import check_frames
+from ..data.images import check_frames, to_float, to_uint8
 from ..models.layers import pad_to_multiple
 
 # %% auto #0

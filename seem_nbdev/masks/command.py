@@ -157,7 +157,7 @@ def info(
     for key in keys:
         clip = store[key]
         lacking = set(clip.missing())
-        found = [np.count_nonzero(clip.bits(i).any((1, 2))) for i in range(len(clip))
+        found = [np.count_nonzero(clip[i].any((1, 2))) for i in range(len(clip))
                  if i not in lacking]
         t, c, h, w = clip.shape
         rows.append(dict(clip=key, size=f'{w}x{h}', frames=t, missing=len(lacking),

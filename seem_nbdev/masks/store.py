@@ -8,18 +8,19 @@ import hashlib, json, os, re, sys, time, warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 from ..core import (
-    SeemError, atomic_path, cache_dir, check, remove_leftovers, this_process)
-from .priors import MaskPrior, check_frames, check_masks, masks_of
+    SeemError, atomic_path, cache_dir, check, remove_leftovers, this_process, wait_for_all)
+from .priors import Frames, Prior, check_frames, check_masks
 
 # %% auto #0
-__all__ = ['FORMAT', 'LEVEL', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore', 'cached_masks',
-           'cached_clip', 'stored_size', 'Filled', 'fill_store']
+__all__ = ['FORMATS', 'LEVEL', 'TOGETHER', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore',
+           'stored_size', 'Filled', 'MaskCache', 'masks_for', 'masks_for_all', 'cached_clip', 'cached_masks',
+           'fill_store']
 
 # %% ../../nbs/2_masks/03_store.ipynb #b931218e
 def frames_digest(
@@ -30,25 +31,27 @@ def frames_digest(
     for frame in frames: _add_frame(digest, frame)
     return digest.hexdigest()
 
-# %% ../../nbs/2_masks/03_store.ipynb #ecea9eb8
 def _add_frame(digest, frame):
     digest.update(f'{frame.shape}'.encode())
     digest.update(np.ascontiguousarray(frame))
 
-# %% ../../nbs/2_masks/03_store.ipynb #0d293a23
+# %% ../../nbs/2_masks/03_store.ipynb #ecea9eb8
 def fingerprint(
-    digest:str, # of `frames_digest`
-    prior:MaskPrior,
-)->dict:        # as JSON gives it back
-    "What decides the masks of a clip."
-    what = dict(frames=digest, prior=prior.name, num_masks=prior.num_masks, params=prior.params)
+    prior:Prior,
+    clip=None,     # whose masks; None: what the masks of all clips have in common
+    digest:str='', # of `frames_digest`
+)->dict:           # as JSON gives it back
+    "What decides masks."
+    what = dict(prior=prior.name, num_masks=prior.channels, params=prior.options)
+    if prior.dtype != bool: what['dtype'] = prior.dtype.name
+    if clip is not None:
+        what |= dict(frames=digest, params=what['params'] | prior.inputs(clip))
     return json.loads(json.dumps(what))
 
-# %% ../../nbs/2_masks/03_store.ipynb #1525384e
-def _flat(d:dict)->dict: # params side by side with the rest
+# %% ../../nbs/2_masks/03_store.ipynb #18125124
+def _flat(d:dict)->dict: # options side by side with the rest
     return {k: v for k, v in d.items() if k != 'params'} | d.get('params', {})
 
-# %% ../../nbs/2_masks/03_store.ipynb #7b84455c
 def check_same(
     there:dict, # the fingerprint that is stored
     asked:dict, # the one that is needed
@@ -57,7 +60,7 @@ def check_same(
 ):
     "Refuse masks that something else decided; the message names both."
     a, b = _flat(there), _flat(asked)
-    if a['prior'] != b['prior']: # then the parameters say nothing
+    if a['prior'] != b['prior']: # then the options say nothing
         a, b = ({k: d[k] for k in d if k in ('frames', 'prior')} for d in (a, b))
     def short(d, k): # a checksum by its first digits
         return f'{d[k]:.12}...' if len(str(d.get(k))) == 64 else repr(d.get(k))
@@ -66,93 +69,100 @@ def check_same(
     check(not odd, f"{where} was made with other settings or frames: {'; '.join(odd)}; name "
                    f"another store, or delete {folder or 'this one'} to compute it again")
 
-# %% ../../nbs/2_masks/03_store.ipynb #cff96911
-FORMAT = 1 # of the store; a change that older versions cannot read raises it
-LEVEL = 9  # of zstd: smaller and faster to read than 3, and a millisecond to write
+# %% ../../nbs/2_masks/03_store.ipynb #7b84455c
+FORMATS = (1, 2) # that are read; 2: also numbers, and several frames in a file; written is the last
+LEVEL = 9        # of zstd: smaller and faster to read than 3, and a millisecond to write
+TOGETHER = 7     # frames: a clip of no more is one file
 
 @lru_cache
 def zstd():
-    "The codec of a frame's packed bits, with a checksum."
+    "The codec of a file, with a checksum."
     from numcodecs.zstd import Zstd
     return Zstd(level=LEVEL, checksum=True)
 
-def _attributes(path)->dict:
-    "What this library noted about the array or group at `path`."
-    try: about = json.loads((Path(path)/'zarr.json').read_text())['attributes']['seem_masks']
+def _node(path)->tuple:
+    "What zarr and what this library noted about the array or group at `path`."
+    try:
+        meta = json.loads((Path(path)/'zarr.json').read_text())
+        about = meta['attributes']['seem_masks']
     except (OSError, ValueError, KeyError, TypeError):
         raise SeemError(f"{path} holds no masks of this library, or its zarr.json is damaged; name "
                         "another folder, or delete this one") from None
     found, version = about.get('format'), about.get('version')
-    check(found == FORMAT, f"{path} is of format {found}, by seem_nbdev {version}; this version "
-                           f"reads format {FORMAT}: compute the masks again")
-    return about
+    check(found in FORMATS, f"{path} is of format {found}, by seem_nbdev {version}; this version "
+                            f"reads {', '.join(map(str, FORMATS))}: compute the masks again")
+    return meta, about
 
-# %% ../../nbs/2_masks/03_store.ipynb #3344992d
+# %% ../../nbs/2_masks/03_store.ipynb #17976043
 class ClipMasks:
-    "The masks of one clip on disk: indexed like the bool array (t,num_masks,h,w), read on demand."
-    dtype, ndim = np.dtype(bool), 4
+    "The planes of one clip on disk: indexed like the array (t,channels,h,w), read on demand."
+    ndim = 4
     def __init__(self, path): # the folder of the clip's array
-        self.path, about = Path(path), _attributes(path)
+        self.path, (meta, about) = Path(path), _node(path)
         self.shape, self.fingerprint = tuple(about['shape']), about['fingerprint']
+        self.each = about.get('each')               # checksums of the frames
+        self.dtype = np.dtype(self.fingerprint.get('dtype', 'bool'))
+        self.step = meta['chunk_grid']['configuration']['chunk_shape'][0] # frames in a file
 
     def __len__(self): return self.shape[0]
     def __repr__(self): return f"ClipMasks({self.path.name!r}, {self.shape})"
-    def file(self, i): return f'{self.path}/c.{i}.0.0.0' # zarr's name of the chunk
+    def file(self, i): return f'{self.path}/c.{i//self.step}.0.0.0' # zarr's name of the chunk
 
-    def write(self, i:int, masks:np.ndarray): # masks (num_masks,h,w) bool
-        "Store the masks of frame `i`."
-        check_masks(masks[None], (1, *self.shape[2:], 3), self.shape[1], f'masks of frame {i}')
-        packed = zstd().encode(np.packbits(masks, axis=-1))
+    def write(self, i:int, planes:np.ndarray): # (frames in a file,channels,h,w)
+        "Store a file; `i` is its first frame."
+        t, (_, c, h, w) = self.step, self.shape
+        check_masks(planes, (t, h, w, 3), c, f'masks of frame {i}', self.dtype)
+        data = np.packbits(planes, axis=-1) if self.dtype == bool else planes
+        packed = zstd().encode(np.ascontiguousarray(data))
         with atomic_path(self.file(i)) as tmp: tmp.write_bytes(packed)
 
-    def bits(self, i:int)->np.ndarray: # (num_masks,h,ceil(w/8)) uint8
-        "The packed masks of frame `i`."
-        return _read_bits(self.file(i), self.shape[1:], f"frame {i} of the masks in {self.path}")
+    def read(self, i:int)->np.ndarray: # (frames,channels,h,ceil(w/8)) uint8, or w numbers
+        "All of the file of frame `i`; an error if it is damaged or missing."
+        (_, c, h, w), bits = self.shape, self.dtype == bool
+        try:
+            with open(self.file(i), 'rb') as f: data = zstd().decode(f.read())
+            data = np.frombuffer(data, np.uint8 if bits else self.dtype)
+            return data.reshape(self.step, c, h, -(-w//8) if bits else w)
+        except FileNotFoundError: problem = 'is not there'
+        except (RuntimeError, ValueError) as e: problem = f'is damaged ({e})'
+        raise SeemError(f"frame {i} of the masks in {self.path} {problem}; run `seem masks` again, "
+                        "which keeps the other frames")
 
     def missing(self, look:bool=True)->list: # of frame numbers; look=False: do files exist?
         "The frames that are not stored, or damaged; a damaged one is a warning."
-        return _missing(self, look)
+        there, lacking = set(os.listdir(self.path)), []
+        for i in range(0, len(self), self.step):
+            found = os.path.basename(self.file(i)) in there
+            try:
+                if look and found: self.read(i)
+            except SeemError: found = warnings.warn(
+                f"frame {i} of the masks in {self.path} is damaged and counts as missing")
+            if not found: lacking += range(i, i + self.step)
+        return lacking
 
-    def check_frames(self, frames): # (t,h,w,3) uint8
-        "Refuse frames that these masks were not made from, and masks that are not complete."
+    def check_frames(self, frames, start=0): # (t,h,w,3) uint8; start: the number of the first
+        "Refuse frames that these masks were not made from; for a whole clip also gaps."
+        what = f'clip {self.path.name!r}'
+        if len(frames) < len(self):                # a store of format 1 knows whole clips only
+            odd = [i for i, f in enumerate(frames, start) if self.each and
+                   self.each[i] != frames_digest([f])[:16]]
+            return check(not odd, f"frame {[*odd, 0][0]} of {what} is not the one its masks in "
+                                  f"{self.path} were made from; delete that to compute them again")
         asked = self.fingerprint | dict(frames=frames_digest(frames))
-        check_same(self.fingerprint, asked, f'clip {self.path.name!r}', self.path)
+        check_same(self.fingerprint, asked, what, self.path)
         lacking = self.missing(look=False)
-        check(not lacking, f"masks of clip {self.path.name!r} lack {len(lacking)} frames, the "
-                           f"first is {(lacking or [0])[0]}; complete them with `seem masks`")
+        check(not lacking, f"masks of {what} lack {len(lacking)} frames, the first is "
+                           f"{(lacking or [0])[0]}; complete them with `seem masks`")
 
     def __getitem__(self, index): # numbers, and slices of step 1; frames by any slice
         return _cut(self, index)
     def __array__(self, dtype=None, copy=None):
         if copy is False: raise ValueError("masks on disk cannot be had without a copy")
-        return self[:].astype(dtype or bool, copy=False)
+        return self[:].astype(dtype or self.dtype, copy=False)
 
-# %% ../../nbs/2_masks/03_store.ipynb #37557c05
-def _read_bits(file, shape, what)->np.ndarray:
-    "Read and unpack a frame's file; an error that begins with `what` if it is damaged or missing."
-    c, h, w = shape
-    try:
-        with open(file, 'rb') as f: packed = zstd().decode(f.read())
-        return np.frombuffer(packed, np.uint8).reshape(c, h, -(-w//8))
-    except FileNotFoundError: problem = 'is not there'
-    except (RuntimeError, ValueError) as e: problem = f'is damaged ({e})'
-    raise SeemError(f"{what} {problem}; run `seem masks` again, which keeps the other frames")
-
-# %% ../../nbs/2_masks/03_store.ipynb #ac37d3dd
-def _missing(clip, look):
-    there, lacking = set(os.listdir(clip.path)), []
-    for i in range(len(clip)):
-        found = os.path.basename(clip.file(i)) in there
-        try:
-            if look and found: clip.bits(i)
-        except SeemError: found = warnings.warn(
-            f"frame {i} of the masks in {clip.path} is damaged and counts as missing")
-        if not found: lacking.append(i)
-    return lacking
-
-# %% ../../nbs/2_masks/03_store.ipynb #35d29bb8
+# %% ../../nbs/2_masks/03_store.ipynb #ffa746e3
 def _cut(clip, index):
-    "Read just the frames, and unpack just the bytes, that `index` needs."
+    "Read just the files, and unpack just the bytes, that `index` needs."
     index = index if isinstance(index, tuple) else (index,)
     index += (slice(None),)*(4 - len(index))
     ok = len(index) == 4 and all(isinstance(s, Integral) or isinstance(s, slice) for s in index)
@@ -162,25 +172,33 @@ def _cut(clip, index):
     numbers = tuple(0 if isinstance(r, int) else slice(None) for r in each)
     frames, *rest = (range(r, r + 1) if isinstance(r, int) else r for r in each)
     planes, rows, cols = (slice(r.start, r.start + len(r)) for r in rest)
-    first, stop = cols.start//8, -(-cols.stop//8) # bytes
-    bits = np.empty((len(frames), len(rest[0]), len(rest[1]), stop - first), np.uint8)
-    for out, i in zip(bits, frames): out[:] = clip.bits(i)[planes, rows, first:stop]
-    whole = np.unpackbits(bits).reshape(*bits.shape[:3], -1 if bits.size else 8*(stop - first))
+    bits = clip.dtype == bool
+    first, stop = (cols.start//8, -(-cols.stop//8)) if bits else (cols.start, cols.stop)
+    found = np.empty((len(frames), len(rest[0]), len(rest[1]), stop - first),
+                     np.uint8 if bits else clip.dtype)
+    file = None
+    for out, i in zip(found, frames):
+        if file != i//clip.step: file, data = i//clip.step, clip.read(i)
+        out[:] = data[i % clip.step, planes, rows, first:stop]
+    if not bits: return found[numbers]
+    whole = np.unpackbits(found).reshape(*found.shape[:3], -1 if found.size else 8*(stop - first))
     left = cols.start - 8*first                       # unpacked flat: faster than by axis
     return whole[..., left:left + len(rest[2])].view(bool)[numbers]
 
-# %% ../../nbs/2_masks/03_store.ipynb #b52ad799
+# %% ../../nbs/2_masks/03_store.ipynb #cff96911
 class MaskStore:
-    "Masks on disk: a zarr group with one array per clip, for one prior and one setting."
+    "Masks on disk: a zarr group with one array per clip, for one prior and its options."
     def __init__(self, path): # a folder; made when something is written
         self.path = Path(path)
         _check_folder(self.path)
 
     @property
-    def settings(self)->dict: # prior, num_masks, params
+    def settings(self)->dict: # prior, channels, dtype, options
         "What all its masks have in common."
         check(self.path.exists(), f"there is no store {self.path}")
-        return _attributes(self.path)['settings']
+        found = _node(self.path)[1]['settings']
+        return dict(prior=found['prior'], channels=found['num_masks'],
+                    dtype=found.get('dtype', 'bool'), options=found['params'])
 
     def keys(self)->list:
         "The names of the clips, in order."
@@ -200,228 +218,232 @@ class MaskStore:
         check(key in self, f"{self.path} holds no masks of clip {key!r}; "
                            "make them with `seem masks`")
         return ClipMasks(self.folder(key))
-    open = __getitem__
 
-    def create(self, key:str, size:tuple, digest:str, prior:MaskPrior)->ClipMasks:
-        "The masks of a clip of `size` (t,h,w) and `frames_digest`: those there, if right, or new."
-        check(type(prior.num_masks) is int, "num_masks is None: a store needs a number of planes")
-        asked, path = fingerprint(digest, prior), self.folder(key)
-        _make_group(self.path, asked, prior)
-        if key not in self: _make_array(self.path, key, size, asked)
+    def lacking(self, clips)->list: # of names
+        "Clips whose masks are not complete; no file is opened, so 64,612 clips take seconds."
+        def complete(clip):
+            n, t = len(_files(self.folder(clip.name))), len(clip)
+            return n == t or n == 1 and t <= TOGETHER
+        return [c.name for c in clips if not complete(c)]
+
+    def create(self, key:str, size:tuple, prior:Prior, asked=None, each=None)->ClipMasks:
+        "A clip's masks, of `size` (t,h,w) and fingerprint `asked`: those there, if right, or new."
+        path, asked = self.folder(key), asked or fingerprint(prior) | dict(frames='')
+        _make_group(self.path, fingerprint(prior))
+        if key not in self: _make_array(self.path, key, size, asked, each)
         clip = ClipMasks(path)
         if clip.fingerprint != asked and not _holds_frames(path): # nothing is lost
-            _make_array(self.path, key, size, asked)
+            _make_array(self.path, key, size, asked, each)
             clip = ClipMasks(path)
         check_same(clip.fingerprint, asked, f"clip {key!r} in {self.path}", path)
         return clip
 
-    def get(self, key:str, frames:np.ndarray, prior:MaskPrior)->np.ndarray: # frames (t,h,w,3) uint8
-        "The masks of `frames`: read if they are there, else computed and written."
-        size = check_frames(frames, f'frames of clip {key!r}').shape
-        return _completed(self.create(key, size[:3], frames_digest(frames), prior), frames, prior)
+    def get(self, key, frames, prior): return self.complete(Frames(key, frames, None), prior)[0][:]
+    open = __getitem__
 
-# %% ../../nbs/2_masks/03_store.ipynb #5ab76024
-def _completed(clip, frames, prior, wanted=None)->np.ndarray:
-    "All masks of a clip, or those wanted; what is not there is computed and written first."
-    each = range(len(clip)) if wanted is None else [int(i) for i in wanted]
-    if missing := sorted({*each} & {*clip.missing()}):
-        for i, masks in zip(missing, masks_of(prior, frames, missing)): clip.write(i, masks)
-    return clip[:] if wanted is None else np.stack([clip[i] for i in each])
+    def key(self, name:str, asked:dict)->str: # where the masks of a clip are
+        return name
 
-# %% ../../nbs/2_masks/03_store.ipynb #e6217f2a
+    def complete(self, clip, prior:Prior, wanted=None, bar=None)->tuple: # ClipMasks, computed
+        "Compute and write what is not there of a clip, or of its frames `wanted`."
+        return _complete(self, clip, prior, wanted, bar)
+
+    def fill(self, clips, prior:Prior, progress:bool=True, shard:tuple=(0, 1))->Filled:
+        "Compute and store all masks that are not there yet; several processes share out the clips."
+        return _fill(self, clips, prior, progress, shard)
+
+# %% ../../nbs/2_masks/03_store.ipynb #3344992d
 def _holds_frames(path): return any(Path(path).rglob('c.*'))
 
-# %% ../../nbs/2_masks/03_store.ipynb #8c241c28
 def _is_node(path, kind):
     "Is there a zarr node of `kind` 'array' or 'group' at `path`?"
     try: return json.loads((path/'zarr.json').read_text()).get('node_type') == kind
     except FileNotFoundError: return False
     except (ValueError, AttributeError): return kind == 'array' # damaged: opening it says so
 
-# %% ../../nbs/2_masks/03_store.ipynb #34159dc1
 def _check_folder(path):
     "Is this a store, or a place for one?"
-    if (path/'zarr.json').exists(): return _attributes(path)
+    if (path/'zarr.json').exists(): return _node(path)
     free = not path.exists() or (path.is_dir() and
                                  all(p.name.startswith('.') for p in path.iterdir()))
     check(free, f"{path} exists and is no store of masks; name a new or an empty folder")
 
-# %% ../../nbs/2_masks/03_store.ipynb #84c49fc2
-def _about(**what): # what stands in every zarr.json of a store
-    version = getattr(sys.modules.get('seem_nbdev'), '__version__', 'unreleased')
-    return {'seem_masks': dict(format=FORMAT, version=version, **what)}
+def _files(folder): # of masks, of a clip
+    return [e for e in os.scandir(folder) if e.name.startswith('c.')] if folder.is_dir() else []
 
-# %% ../../nbs/2_masks/03_store.ipynb #6fb2b79d
+def stored_size(
+    store:MaskStore,
+    keys,  # names of clips; those that are not there count nothing
+)->tuple:  # frames stored, bytes on disk
+    "How much is stored of some clips; nobody looks into the masks."
+    each = {k: _files(store.folder(k)) for k in keys}
+    frames = [store[k].step if len(files) == 1 else len(files) for k, files in each.items()]
+    return sum(frames), sum(e.stat().st_size for files in each.values() for e in files)
+
+# %% ../../nbs/2_masks/03_store.ipynb #37557c05
 def _make_node(path, make, **about):
     "Write the `zarr.json` that zarr makes of an array or a group - whole or not at all."
     import zarr
-    files = {}
-    make(zarr)(zarr.storage.MemoryStore(files), zarr_format=3, **about)
+    files, version = {}, getattr(sys.modules.get('seem_nbdev'), '__version__', 'unreleased')
+    about = {'seem_masks': dict(format=FORMATS[-1], version=version, **about)} if about else {}
+    make(zarr)(zarr.storage.MemoryStore(files), zarr_format=3, attributes=about)
     with atomic_path(path/'zarr.json') as tmp: tmp.write_bytes(files['zarr.json'].to_bytes())
 
-def _make_group(path, asked, prior):
+def _make_group(path, settings):
     "Make the store's root, or check that it is for these settings."
-    settings = _settings(asked, prior)
-    there = (path/'zarr.json').exists() and _attributes(path)['settings']
+    there = (path/'zarr.json').exists() and _node(path)[1]['settings']
     if not there or there != settings and not _holds_frames(path): # nothing is lost
-        _make_node(path, lambda z: z.create_group, attributes=_about(settings=settings))
-    check_same(_attributes(path)['settings'], settings, f"store {path}")
+        _make_node(path, lambda z: z.create_group, settings=settings)
+    check_same(_node(path)[1]['settings'], settings, f"store {path}")
 
-# %% ../../nbs/2_masks/03_store.ipynb #6cceffdc
-def _settings(fingerprint, prior): # what all clips of a store have in common
-    own = {k: v for k, v in fingerprint['params'].items() if k not in prior.per_clip}
-    return {k: v for k, v in fingerprint.items() if k != 'frames'} | dict(params=own)
-
-# %% ../../nbs/2_masks/03_store.ipynb #93e4fe18
-def _make_array(root, key, size, asked):
+def _make_array(root, key, size, asked, each):
     "Make the array of one clip, without any frame, and the groups above it."
-    import zarr
     check(not _is_node(root/key, 'group'), f"clip {key!r} would contain the clips in {root/key}")
     for folder in (root/key).relative_to(root).parents[:-1]:
         within = _is_node(root/folder, 'array')
         check(not within, f"clip {key!r} would lie within clip {str(folder)!r}; rename one")
         if not (root/folder/'zarr.json').exists(): _make_node(root/folder, lambda z: z.create_group)
-    (t, h, w), c = size, asked['num_masks']
-    _make_node(root/key, lambda z: z.create_array,
-        shape=(t, c, h, -(-w//8)), chunks=(1, c, h, -(-w//8)), dtype='uint8', fill_value=0,
-        compressors=[zarr.codecs.ZstdCodec(level=LEVEL, checksum=True)],
+    (t, h, w), c, bits = size, asked['num_masks'], 'dtype' not in asked
+    row = -(-w//8) if bits else w
+    array = lambda z: partial(z.create_array,
+        shape=(t, c, h, row), chunks=(t if t <= TOGETHER else 1, c, h, row), fill_value=0,
+        dtype=asked.get('dtype', 'uint8'),
+        compressors=[z.codecs.ZstdCodec(level=LEVEL, checksum=True)],
         chunk_key_encoding=dict(name='default', separator='.'),
-        dimension_names=('frame', 'mask', 'row', 'eight columns'),
-        attributes=_about(shape=(t, c, h, w), fingerprint=asked))
+        dimension_names=('frame', 'channel', 'row', 'eight columns' if bits else 'column'))
+    _make_node(root/key, array, shape=(t, c, h, w), fingerprint=asked, each=each)
 
-# %% ../../nbs/2_masks/03_store.ipynb #42c3c33a
-def cached_masks(
-    key:str,           # the clip's name
-    frames:np.ndarray, # (t,h,w,3) uint8
-    prior:MaskPrior,
-    path=None,         # the folder of the cache; None: `core.cache_dir()/'masks'`
-    wanted=None,       # numbers of some of the frames; None: all
-)->np.ndarray:         # (t,num_masks,h,w) bool, or (len(wanted),num_masks,h,w)
-    "The masks of `frames` from the cache, computed if they are not there."
-    return _completed(cached_clip(key, frames, prior, path), frames, prior, wanted)
+# %% ../../nbs/2_masks/03_store.ipynb #b52ad799
+def _look_through(clip)->tuple: # (t,h,w), digest, digest of each
+    "Size and checksums of a clip's frames, read one by one."
+    size, each, whole = None, [], hashlib.sha256()
+    for t, frame in enumerate(clip.lq, 1):
+        check_frames(frame[None], f'frames of clip {clip.name!r}')
+        found = (t, *frame.shape[:2])
+        check(size is None or size[1:] == found[1:], f"clip {clip.name!r} changes its size at "
+              f"frame {t - 1}: {frame.shape[1]}x{frame.shape[0]} after {(size or found)[2]}x"
+              f"{(size or found)[1]}; split it there")
+        size = found
+        _add_frame(whole, frame)
+        each.append(frames_digest([frame])[:16])
+    check(size, f"clip {clip.name!r} holds no frames")
+    return size, whole.hexdigest(), each
 
-def cached_clip(key, frames, prior, path=None)->ClipMasks: # arguments of `cached_masks`
-    "What the cache holds of a clip, nothing computed; `missing` says which frames it lacks."
-    digest = frames_digest(check_frames(frames))
-    what = fingerprint(digest, prior)
-    short = lambda d: hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:12]
-    settings = short(_settings(what, prior))
-    store = MaskStore(Path(path or cache_dir()/'masks')/f'{prior.name}.{settings}.zarr')
-    return store.create(f'{key}.{short(what)}', frames.shape[:3], digest, prior)
-
-# %% ../../nbs/2_masks/03_store.ipynb #8e2cce2c
-def _look_through(source)->tuple: # (t,h,w), digest
-    "Size and checksum of a clip's frames, read one by one."
-    size = None
+def _computed(prior, clip, missing, digest):
+    "The planes of the frames `missing`, one after the other; the frames must be those of `digest`."
+    again, wanted, kept = hashlib.sha256(), {*missing}, []
     def frames():
-        nonlocal size
-        for t, frame in enumerate(source, 1):
-            check_frames(frame[None], f'frames of clip {source.name!r}')
-            found = (t, *frame.shape[:2])
-            check(size is None or size[1:] == found[1:], f"clip {source.name!r} changes its size "
-                  f"at frame {t - 1}: {frame.shape[1]}x{frame.shape[0]} after {(size or found)[2]}x"
-                  f"{(size or found)[1]}; split it there")
-            size = found
-            yield frame
-    digest = frames_digest(frames())
-    check(size, f"clip {source.name!r} holds no frames")
-    return size, digest
+        for i, frame in enumerate(clip.lq):
+            _add_frame(again, frame)
+            if i in wanted or not prior.framewise: yield frame
+    read = frames()
+    if prior.framewise: yield from prior.stream(read)
+    else: yield from prior(clip._replace(lq=np.stack([*read])), missing)
+    for _ in read: pass # what nobody wanted
+    check(again.hexdigest() == digest, f"clip {clip.name!r} changed while it was read; start again")
 
-# %% ../../nbs/2_masks/03_store.ipynb #16704764
-def stored_size(
-    store:MaskStore,
-    keys,  # names of clips; those that are not there count nothing
-)->tuple:  # frames stored, bytes on disk
-    "How much is stored of some clips; nobody looks into the frames."
-    folders = [f for k in keys if (f := store.folder(k)).is_dir()]
-    files = [e for f in folders for e in os.scandir(f) if e.name.startswith('c.')]
-    return len(files), sum(e.stat().st_size for e in files)
-
-# %% ../../nbs/2_masks/03_store.ipynb #3bb5a7fa
-class _Reread:
-    "A clip read once more: only what is wanted comes out, all of it goes into `digest`."
-    def __init__(self, source): self.frames, self.sum = iter(source), hashlib.sha256()
-    def __iter__(self):
-        for frame in self.frames:
-            _add_frame(self.sum, frame)
-            yield frame
-    def digest(self):
-        for _ in self: pass # what nobody wanted
-        return self.sum.hexdigest()
-
-def _masks_of_source(prior, source, missing):
-    "The masks of the frames `missing`, one after the other."
-    if not missing: return iter(())
-    if not prior.framewise:
-        return iter(masks_of(prior, np.stack([*source]), missing))
-    wanted = set(missing)
-    return prior.stream(frame for i, frame in enumerate(source) if i in wanted)
-
-# %% ../../nbs/2_masks/03_store.ipynb #6db9f646
-def _write_all(clip, numbers, masks, bar, threads)->int: # how many were written
-    "Write masks as they come, a few ahead of the disk."
-    done, writes = 0, deque()
+# %% ../../nbs/2_masks/03_store.ipynb #5ab76024
+def _write_all(masks, missing, planes, bar, threads=4)->int: # how many were written
+    "Write planes as they come, a few ahead of the disk."
+    group, writes, done = [], deque(), 0
     with ThreadPoolExecutor(threads) as pool:
-        for done, (i, m) in enumerate(zip(numbers, masks), 1):
-            writes.append(pool.submit(clip.write, i, m))
+        for done, p in enumerate(planes, 1):
+            group.append(p)
+            if bar is not None: bar.update()
+            if len(group) < masks.step: continue
+            writes.append(pool.submit(masks.write, missing[done - masks.step], np.stack(group)))
+            group.clear()
             while len(writes) > 2*threads: writes.popleft().result()
-            bar.update()
         for write in writes: write.result()
     return done
 
-# %% ../../nbs/2_masks/03_store.ipynb #1d32f350
-def _fill_clip(source, store, prior, bar, threads=4)->tuple: # frames it has, frames computed now
-    "Store the masks of a clip that are not there yet."
-    size, digest = _look_through(source)
-    clip = store.create(source.name, size, digest, prior)
-    for folder in (clip.path, *clip.path.parents[:source.name.count('/') + 1]):
-        remove_leftovers(folder)
-    missing = clip.missing()
-    bar.total += len(missing) # what was expected of the clip is taken off by the caller
-    bar.refresh()
-    if not missing: return len(clip), 0
-    again = _Reread(source)
-    done = _write_all(clip, missing, _masks_of_source(prior, again, missing), bar, threads)
-    if done != len(missing) or again.digest() != digest:
-        for i in missing: Path(clip.file(i)).unlink(missing_ok=True) # masks of who knows what
-        check(False, f"clip {source.name!r} changed while it was read; start again")
-    return len(clip), done
+def _complete(store, clip, prior, wanted, bar):
+    clip = Frames(clip.name, getattr(clip, 'lq', clip), getattr(clip, 'gt', None))
+    size, digest, each = _look_through(clip)
+    asked = fingerprint(prior, clip, digest)
+    masks = store.create(key := store.key(clip.name, asked), size, prior, asked, each)
+    for folder in (masks.path, *masks.path.parents[:key.count('/') + 1]): remove_leftovers(folder)
+    files = None if wanted is None else {int(i)//masks.step for i in wanted}
+    missing = [i for i in masks.missing() if files is None or i//masks.step in files]
+    if bar is not None:
+        bar.total += len(missing) # what was expected of the clip is taken off by the caller
+        bar.refresh()
+    if not missing: return masks, 0
+    try: done = _write_all(masks, missing, _computed(prior, clip, missing, digest), bar)
+    except SeemError: # masks of who knows what
+        for i in missing: Path(masks.file(i)).unlink(missing_ok=True)
+        raise
+    return masks, done
 
-# %% ../../nbs/2_masks/03_store.ipynb #36f1905a
+# %% ../../nbs/2_masks/03_store.ipynb #e6217f2a
 @dataclass(frozen=True)
 class Filled:
-    "What `fill_store` did."
+    "What `MaskStore.fill` did."
     clips:int     # of this process's share
     frames:int    # of these clips
     computed:int  # of these frames, in this run
     seconds:float # for all of it
 
-    def __str__(self):
-        rate = f", {self.computed/self.seconds:.2f} frames/s" if self.computed else ""
-        return (f"{self.frames} frames of {self.clips} clips are stored; {self.computed} were "
-                f"computed now in {self.seconds:.0f} s{rate}")
-
-# %% ../../nbs/2_masks/03_store.ipynb #6114bccf
-def fill_store(
-    sources:list,    # of `data.find_sources`: name, num_frames, iterable of (h,w,3) uint8 frames
-    store:MaskStore,
-    prior:MaskPrior,
-    progress:bool=True, # a bar with frames/s and the time left, in the first process
-    shard:tuple=(0, 1), # (i, n): only every n-th clip from i on, where jobs do not know each other
-)->Filled:           # of this process
-    "Compute and store all masks that are not there yet; several processes share out the clips."
-    _make_group(store.path, fingerprint('', prior), prior) # refused before anything is read
+def _fill(store, clips, prior, progress, shard):
+    _make_group(store.path, fingerprint(prior)) # refused before anything is read
     rank, count = this_process()
-    rank, count = shard[0] + shard[1]*rank, shard[1]*count
-    mine, start, frames, computed = sources[rank::count], time.perf_counter(), 0, 0
-    priors = [prior.for_clip(s.name) for s in mine] # all label folders are there
-    left = [max(s.num_frames - stored_size(store, [s.name])[0], 0) for s in mine]
-    share = f' {rank + 1}/{count}' if count > 1 else ''
+    first, count = shard[0] + shard[1]*rank, shard[1]*count
+    mine, start, frames, computed = clips[first::count], time.perf_counter(), 0, 0
+    length = lambda c: c.num_frames if hasattr(c, 'num_frames') else len(c)
+    left = [max(length(c) - stored_size(store, [c.name])[0], 0) for c in mine]
+    share = f' {first + 1}/{count}' if count > 1 else ''
     with tqdm(total=sum(left), unit='frame', desc=f'{prior.name} masks{share}',
-              disable=not progress or this_process()[0] > 0, smoothing=.1) as bar:
-        for source, own, expected in zip(mine, priors, left):
-            bar.set_postfix_str(source.name, refresh=False)
+              disable=not progress or rank > 0, smoothing=.1) as bar:
+        for clip, expected in zip(mine, left):
+            bar.set_postfix_str(clip.name, refresh=False)
             bar.total -= expected
-            there, now = _fill_clip(source, store, own, bar)
-            frames, computed = frames + there, computed + now
+            masks, now = store.complete(clip, prior, bar=bar)
+            frames, computed = frames + len(masks), computed + now
     return Filled(len(mine), frames, computed, time.perf_counter() - start)
+
+# %% ../../nbs/2_masks/03_store.ipynb #34159dc1
+class MaskCache(MaskStore):
+    "The store of a prior where nobody named one."
+    def __init__(self,
+        prior:Prior,
+        path=None, # the folder of the cache; None: `core.cache_dir()/'masks'`
+    ):
+        settings = _short(fingerprint(prior))
+        super().__init__(Path(path or cache_dir()/'masks')/f'{prior.name}.{settings}.zarr')
+    def key(self, name, asked): return f'{name}.{_short(asked)}'
+
+def _short(what): return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+# %% ../../nbs/2_masks/03_store.ipynb #84c49fc2
+def masks_for(
+    clip,        # with name, lq, gt
+    prior:Prior,
+    store:MaskStore|None=None, # None: the cache
+    wanted=None, # numbers of the frames that will be read; None: all
+)->ClipMasks:
+    "A clip's masks; those that are not stored are computed first."
+    store = MaskCache(prior) if store is None else store
+    return store.complete(clip, prior, wanted)[0]
+
+def masks_for_all(
+    clips,       # each with name, lq, gt
+    prior:Prior,
+    store:MaskStore|None=None, # None: the cache
+    progress:bool=True,
+)->dict:         # clip name -> ClipMasks
+    "The masks of all clips; several processes share out those that are not stored, and wait."
+    store = MaskCache(prior) if store is None else store
+    store.fill(clips, prior, progress)
+    wait_for_all()
+    return {c.name: masks_for(c, prior, store) for c in clips}
+
+# %% ../../nbs/2_masks/03_store.ipynb #6fb2b79d
+def cached_clip(key, frames, prior, path=None, wanted=()):
+    clip, own = Frames(key, frames, getattr(prior, 'gt', None)), getattr(prior, 'prior', prior)
+    own = own if type(prior).__name__ == '_Bound' else prior
+    return masks_for(clip, own, MaskCache(own, path), wanted)
+def cached_masks(key, frames, prior, path=None, wanted=None):
+    masks = cached_clip(key, frames, prior, path, wanted)
+    return masks[:] if wanted is None else np.stack([masks[int(i)] for i in wanted])
+def fill_store(sources, store, prior, progress=True, shard=(0, 1)):
+    return store.fill(sources, prior, progress, shard)

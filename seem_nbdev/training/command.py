@@ -131,7 +131,7 @@ def check_prior(
     store:MaskStore,
 ):
     "Does the store hold the masks of which the configuration speaks?"
-    there = dict(prior=store.settings['prior'], **store.settings['params'])
+    there = dict(prior=store.settings['prior'], **store.settings['options'])
     asked = dict(prior=config.prior, **config.prior_options)
     if (known := CHECKPOINTS.get(asked.get('checkpoint', ''))): asked['checkpoint'] = known.sha256
     elif 'checkpoint' in asked: asked['checkpoint'] = sha256(asked['checkpoint'])
