@@ -12,9 +12,6 @@ HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips
          'lpips': 'metrics.torch_quality', 'onnx': 'masks.minisam'}
 # arrows that are still to go
 KNOWN = {
-    ('data.clips', 'masks.priors'), ('data.datasets', 'masks.priors'), ('data.datasets', 'masks.store'),
-    ('evaluation.command', 'tables.experiments'), ('evaluation.command', 'tables.motion'),
-    ('training.command', 'tables.experiments'),
 }
 
 

@@ -9,7 +9,7 @@ from conftest import BIN, run, small_disk
 from seem_nbdev import cli
 from seem_nbdev.masks import store as store_module
 from seem_nbdev.core import SeemError
-from seem_nbdev.data.clips import CropDataset, degraded, find_sources
+from seem_nbdev.data.clips import CropDataset, degraded, find_clips
 from seem_nbdev.masks import MaskStore
 from seem_nbdev.masks.priors import Frames, SuperpixelPrior
 
@@ -57,7 +57,7 @@ class Logged(SuperpixelPrior):
 
 def fill(frames, target):
     tqdm.set_lock(threading.RLock()) # the usual one is shared by forks, and a killed one would keep it
-    MaskStore(target).fill(find_sources(frames), Logged(), progress=False)
+    MaskStore(target).fill(find_clips(frames), Logged(), progress=False)
 
 
 def test_killed_forty_times(clips, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_any_zarr_reader_opens_it(clips, tmp_path, capsys):
     group = zarr.open_group(tmp_path/'masks', mode='r')
     assert sorted(group['b'].array_keys()) == ['c', 'd']
     packed = group['b/c'][:]
-    frames = np.stack([*find_sources(clips/'b'/'c')[0]])
+    frames = np.stack([*find_clips(clips/'b'/'c')[0]])
     assert (np.unpackbits(packed, axis=-1)[..., :40].astype(bool) == SuperpixelPrior()(frames)).all()
     assert group['b/c'].nchunks_initialized == 10
 
@@ -236,7 +236,7 @@ def test_frames_that_changed(clips, tmp_path, capsys, spoil, says):
 
 def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
     "Fewer frames at the second reading: an error, not a store with a hole that nobody notices."
-    source, = find_sources(clips/'a')
+    source, = find_clips(clips/'a')
     real = type(source).__iter__
     reads = []
     def shorter(self):
@@ -321,7 +321,7 @@ def test_a_file_without_number_among_frames(clips, tmp_path, capsys):
 
 def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
     "The masks would not be those of the frames that the fingerprint names: nothing of them stays."
-    source, = find_sources(clips/'a')
+    source, = find_clips(clips/'a')
     real, reads = type(source).__iter__, []
     def other(self):
         reads.append(1)

@@ -7,7 +7,7 @@ from skimage import data
 from conftest import ROOT
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
-from seem_nbdev.data.clips import DAVIS_SPLIT, davis, missing_data, vid4
+from seem_nbdev.data.datasets import DAVIS_SPLIT, davis, missing_data, vid4
 from seem_nbdev.masks import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
 from seem_nbdev.masks.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision

@@ -8,7 +8,7 @@ from PIL import Image
 from seem_nbdev.weights.checkpoints import CHECKPOINTS, read_state
 from seem_nbdev.training.config import changed_keys
 from seem_nbdev.core import SeemError
-from seem_nbdev.data.clips import DAVIS_SPLIT
+from seem_nbdev.data.datasets import DAVIS_SPLIT
 
 train_shipped = script('train_shipped')
 

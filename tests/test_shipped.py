@@ -7,7 +7,7 @@ from seem_nbdev.weights.checkpoints import CHECKPOINTS, read_state
 from seem_nbdev.tables.experiments import VARIANTS, Variant, load_variants
 from seem_nbdev.training.config import changed_keys
 from seem_nbdev.core import get_profile
-from seem_nbdev.data.clips import get_clips
+from seem_nbdev.data.datasets import get_clips
 from seem_nbdev.evaluation.restore import clip_masks, evaluate, restore
 
 configuration = script('train_shipped').configuration

@@ -10,7 +10,7 @@ __all__ = ['check', 'prepare']
 
 # %% ../../nbs/3_data/05_command.ipynb #6f661707
 def check(
-    name:str, # of the data set: REDS, REDS4, Vimeo-90K, Vid4
+    name:str, # of the data set: REDS, REDS4, Vimeo-90K, Vid4, DAVIS
     root:str, # the folder of the data set
     /, *,
     lq:str|None=None,      # folder of low-resolution clips; default: as usual
@@ -26,7 +26,7 @@ def check(
 
 # %% ../../nbs/3_data/05_command.ipynb #e34458d8
 def prepare(
-    name:str, # of the data set: REDS, REDS4, Vimeo-90K, Vid4
+    name:str, # of the data set: REDS, REDS4, Vimeo-90K, Vid4, DAVIS
     root:str, # the folder of the data set
     /, *,
     out:str|None=None,     # folder to write; default: beside the ground truth

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..core import check
 
 # %% auto #0
-__all__ = ['check_uint8', 'check_unit', 'imresize', 'to_float', 'to_uint8', 'bicubic_downsample', 'bicubic_upsample', 'rgb_to_y']
+__all__ = ['check_uint8', 'check_frames', 'check_unit', 'imresize', 'to_float', 'to_uint8', 'bicubic_downsample',
+           'bicubic_upsample', 'rgb_to_y']
 
 # %% ../../nbs/3_data/01_images.ipynb #584f38eb
 def check_uint8(
@@ -32,6 +33,20 @@ def check_uint8(
     check(frames.ndim >= 3 and frames.shape[-1] == 3 and frames.ndim == (ndim or frames.ndim),
           f"{name} has shape {frames.shape}, {want}; repeat a grey channel, drop an alpha channel")
     check(frames.size > 0, f"{name} has shape {frames.shape}: no pixel in it, {want}")
+    return frames
+
+# %% ../../nbs/3_data/01_images.ipynb #bfaa038e
+def check_frames(
+    frames,        # should be (t,h,w,3) uint8 RGB: an array, or `clips.Frames`
+    name='frames', # what the message calls them
+):                 # `frames`, unchanged
+    "Check that `frames` are the uint8 RGB frames of a clip, at least one of one pixel."
+    want = "expected a uint8 array (t,h,w,3) of RGB levels 0..255"
+    dtype, shape = getattr(frames, 'dtype', None), getattr(frames, 'shape', ())
+    check(isinstance(dtype, np.dtype), f"{name} are a {type(frames).__name__}, {want}")
+    check(dtype == np.uint8, f"{name} are {dtype}, {want}; scale and round floats")
+    check(len(shape) == 4 and shape[-1] == 3 and min(shape) > 0, f"{name} are {shape}, {want}; "
+          "repeat a grey channel, drop alpha, wrap one frame: x[None]")
     return frames
 
 # %% ../../nbs/3_data/01_images.ipynb #c787bd9f

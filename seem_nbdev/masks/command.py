@@ -85,13 +85,12 @@ def _shard(text):
 
 def _sources(frames, dataset):
     "The clips that need masks."
-    from seem_nbdev.data.clips import find_sources
-    from seem_nbdev.data.datasets import LAYOUTS, DiskClip, FrameCache, records
-    if not dataset: return find_sources(frames)
-    one_of(dataset, LAYOUTS, 'data set')
-    has_train = any(part.split == 'train' for part in LAYOUTS[dataset].parts)
-    found = records(dataset, frames, 'train' if has_train else None)
-    return [DiskClip(r, FrameCache(2**26)) for r in found]
+    from seem_nbdev import data
+    from seem_nbdev.data.clips import find_clips
+    if not dataset: return find_clips(frames)
+    data = data.dataset(dataset)
+    has_train = any(part.split == 'train' for part in data.parts)
+    return data.clips('train' if has_train else None, frames)
 
 FULL = 480 # pixels: low-resolution frames of the usual data sets are 120 to 270 high
 

@@ -15,9 +15,8 @@ from .config import (
     TrainConfig, config_file, config_names, has_seem, make_config, read_config, read_options)
 from ..core import (
     Profile, check, data_dir, one_of, results_dir, seed_everything, this_process)
-from ..data.clips import (
-    CropDataset, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
-from ..data.datasets import DiskDataset, records
+from ..data.clips import CropDataset, embedded_clips, find_clips
+from ..data.datasets import DiskDataset, get_clips, home_of, missing_data, records
 from ..models.edvr import inflate_frames
 from ..evaluation.restore import (
     Scorer, clip_masks, evaluate, protocol_of, restore)
@@ -100,7 +99,7 @@ def _in_memory(name):
     if name == 'embedded': return embedded_clips('train')
     check(Path(name).exists(), f"unknown data {name!r}; valid: 'REDS', 'Vimeo-90K', 'DAVIS', "
                                "'embedded', or a folder of clips")
-    return [degraded(s.name, s.read(), str(s.path)) for s in find_sources(name)]
+    return [c.load() for c in find_clips(name, degrade=True)]
 
 # %% ../../nbs/6_training/05_command.ipynb #3f27eacc
 def training_clips(
@@ -153,7 +152,7 @@ def training_masks(
     command = _make_masks_command(config, path)
     check(config.masks, f"masks of {config.data[0]} are not computed at the start of a run; make "
                         f"them with `{command}` and set masks = '{path}'")
-    store, names = MaskStore(path), [c.key if on_disk else c.name for c in clips]
+    store, names = MaskStore(path), [c.name for c in clips]
     lacking = [n for n in names if n not in store]
     check(not lacking, f"{path} lacks the masks of {len(lacking)} of {len(names)} clips: "
           f"{', '.join(lacking[:5])}{', ...'*(len(lacking) > 5)}; make them with `{command}`")
