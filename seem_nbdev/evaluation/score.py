@@ -16,13 +16,30 @@ from ..core import (
     atomic_path, cache_dir, check, get_device, one_of, progress, this_process)
 from .restore import Protocol, device_of, restore
 from .rows import load_rows, make_rows, method_name, save_rows
-from ..masks.priors import options_text
+from ..metrics.temporal import clip_flows, tof, warping_error
+from ..metrics.torch_quality import clip_lpips, clip_psnr, clip_ssim, load_lpips
+from ..weights.checkpoints import load
+from ..masks import masks_for, options_text
 
 # %% auto #0
-__all__ = ['FLOW', 'load_flow', 'metric_networks', 'frame_scores', 'Candidate', 'device_name', 'check_metrics', 'score_clip',
-           'code_of', 'score_key', 'score']
+__all__ = ['SCORES', 'FLOW', 'load_flow', 'metric_networks', 'frame_scores', 'Candidate', 'device_name', 'check_metrics',
+           'score_clip', 'code_of', 'score_key', 'score']
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #f28ef5f6
+def _pairs(found, column, t): # of frames 1, 2, ...: NaN for the first, and where nothing is seen
+    return pd.Series(range(t)).map(found.set_index('frame')[column]).to_numpy()
+
+_FUNCTIONS = {
+    'psnr': lambda sr, gt, channel, crop_border, net: clip_psnr(sr, gt, channel, crop_border),
+    'ssim': lambda sr, gt, channel, crop_border, net: clip_ssim(sr, gt, channel, crop_border),
+    'lpips': lambda sr, gt, channel, crop_border, net: clip_lpips(sr, gt, net, crop_border),
+    'warping_error': lambda sr, gt, channel, crop_border, net: _pairs(
+        warping_error(sr, clip_flows(gt, net)), 'warping_mse', len(gt)),
+    'tof': lambda sr, gt, channel, crop_border, net: _pairs(
+        tof(sr, gt, net, crop_border), 'tof_l1', len(gt))}
+SCORES = tuple(_FUNCTIONS)
+_NEEDS = dict(lpips='lpips', warping_error='flow', tof='flow')
+
 FLOW = 'spynet' # the checkpoint whose flow the temporal metrics use by default
 
 def load_flow(
@@ -43,7 +60,7 @@ def metric_networks(
 )->dict:             # 'flow', 'lpips' -> network
     "The networks that metrics need; one that is missing is an error."
     make = dict(flow=lambda: load_flow(flow, device), lpips=lambda: load_lpips(device=device))
-    needed = {METRICS[one_of(m, SCORES, 'metric')].needs for m in metrics} - {None}
+    needed = {_NEEDS.get(one_of(m, SCORES, 'metric')) for m in metrics} - {None}
     return {name: make[name]() for name in sorted(needed)}
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #64943981
@@ -59,11 +76,10 @@ def frame_scores(
     check(metrics, f"no metrics; valid: {', '.join(SCORES)}")
     scores = {'frame': np.arange(len(gt))}
     for m in metrics:
-        metric = METRICS[one_of(m, SCORES, 'metric')]
-        check(metric.needs in (None, *(networks or {})), f"{m} needs a network; pass those of "
+        needs = _NEEDS.get(one_of(m, SCORES, 'metric'))
+        check(needs in (None, *(networks or {})), f"{m} needs a network; pass those of "
               "`metric_networks` as networks")
-        net = (networks or {}).get(metric.needs)
-        scores[m] = metric(sr, gt, channel=channel, crop_border=crop_border, net=net)
+        scores[m] = _FUNCTIONS[m](sr, gt, channel, crop_border, (networks or {}).get(needs))
     return pd.DataFrame(scores)
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #a2919deb
@@ -114,7 +130,7 @@ def check_metrics(
 ):
     "Metrics of a frame and the one before it need both."
     wanted = protocol.wanted(t)
-    pairs = [m for m in metrics if METRICS[m].needs == 'flow']
+    pairs = [m for m in metrics if _NEEDS.get(m) == 'flow']
     gaps = len(wanted) < 2 or [*wanted] != [*range(wanted[0], wanted[-1] + 1)]
     check(not pairs or not gaps, f"{', '.join(pairs)} compare a frame with the one before it, and "
           f"of {t} frames {[*wanted][:5]} are scored; leave them out")
@@ -201,8 +217,7 @@ def score_key(
     nets = [candidate.net, *networks.values()]
     layers = {type(m).__module__ for net in nets for m in net.modules()}
     layers = {m for m in layers if not m.startswith('torch.')}
-    functions = {METRICS[m].function.partition(':')[0] for m in metrics}
-    sources = {m: _source(m) for m in code_of(_THIS, *functions, *layers)}
+    sources = {m: _source(m) for m in code_of(_THIS, *layers)}
     if None in sources.values(): return None
     code = {m: hashlib.sha256(source).hexdigest() for m, source in sources.items()}
     return [code, [*map(_net_digest, nets)], asdict(protocol), [*metrics], str(dtype),
