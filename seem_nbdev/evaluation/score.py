@@ -15,7 +15,7 @@ from torch import nn
 from ..core import (
     atomic_path, cache_dir, check, get_device, one_of, progress, this_process)
 from .restore import Protocol, device_of, restore
-from .rows import load_rows, make_rows, method_name, save_rows
+from .rows import check_rows, load_rows, make_rows, method_name, save_rows
 from ..metrics.temporal import clip_flows, tof, warping_error
 from ..metrics.torch_quality import clip_lpips, clip_psnr, clip_ssim, load_lpips
 from ..weights.checkpoints import load
@@ -293,7 +293,7 @@ def score(
         own = _gathered(own, count)
         found += [own[i][0] for i in sorted(own)]
         times += [own[i][1] for i in own]
-    rows, kept = pd.concat(found, ignore_index=True), [*filter(None, times)]
+    rows, kept = check_rows(pd.concat(found)), [*filter(None, times)]
     rows.attrs = dict(kept=len(kept), computed=len(times) - len(kept),
                       since=min(kept, default=None), until=max(kept, default=None))
     return rows

@@ -189,7 +189,7 @@ def _bold(text, table):
     "Mark the highest PSNR and SSIM of each column, where there are several."
     for i, c in enumerate(table.columns):
         if (c[-1] if isinstance(c, tuple) else c) not in ('PSNR', 'SSIM'): continue
-        best = text.iloc[:, i] == text.iloc[:, i][pd.to_numeric(table.iloc[:, i]).argmax()]
+        best = text.iloc[:, i] == text.iloc[pd.to_numeric(table.iloc[:, i]).argmax(), i]
         if best.sum() < table.iloc[:, i].notna().sum():
             text.iloc[:, i] = text.iloc[:, i].where(~best, '**' + text.iloc[:, i] + '**')
     return text

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 import numpy as np, pandas as pd, torch
 from ..core import (
-    check, figures_dir, get_device, one_of, progress, results_dir, root, seed_everything)
+    check, figures_dir, get_device, one_of, results_dir, root, seed_everything)
 from ..data import dataset
 from ..data.clips import CropDataset
 from ..data.datasets import MOTIONS
@@ -23,7 +23,7 @@ from ..evaluation.rows import (
     AVERAGE, METRICS, USER, difference_table, group_means, load_rows, make_rows, method_name,
     regrouped, save_rows, value_text, with_average)
 from ..evaluation.score import Candidate, device_name, score
-from ..masks import make_prior, masks_for
+from ..masks import make_prior, masks_for_all
 from ..masks.priors import shuffle_masks
 from ..metrics.quality import paired_interval, psnr
 from ..models import make_network, network_class
@@ -41,7 +41,7 @@ from ..weights.checkpoints import (
 
 # %% auto #0
 __all__ = ['PROFILES', 'SEEM', 'BRANCHES', 'HOSTS', 'Profile', 'get_profile', 'table_profile', 'Variant', 'variants',
-           'missing_clips', 'missing_weights', 'train_variants', 'load_variants', 'Derived', 'findings', 'table_gains',
+           'missing_clips', 'lacking_weights', 'train_variants', 'load_variants', 'Derived', 'findings', 'table_gains',
            'committed_rows', 'committed_gains', 'agreement', 'Experiment', 'experiment']
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #8863cea0
@@ -122,12 +122,16 @@ class Variant:
     kind = property(lambda self: self.seem if self.branches == 'both' else self.branches) # in rows
     method = property(lambda self: method_name(self.label, self.kind)) # in tables
 
+    @property
+    def tiny(self)->dict: # keyword arguments of the network
+        "Its sizes at `smoke`."
+        known = inspect.signature(network_class(self.arch)).parameters
+        return {k: v for k, v in _TINY.items() if k in known}
+
     def build(self):
         "The tiny network of `smoke`, with fresh weights."
-        known = inspect.signature(network_class(self.arch)).parameters
-        sizes = {k: v for k, v in _TINY.items() if k in known}
         seem = SEEMConfig(branches=self.branches) if self.has_seem else None
-        return make_network(self.arch, seem, **sizes)
+        return make_network(self.arch, seem, **self.tiny)
 
     def checkpoint(self, profile:Profile)->str:
         "Its name in `CHECKPOINTS`."
@@ -168,7 +172,7 @@ def missing_clips(
     "What a run lacks of its data set."
     return dataset(dataset_name.removesuffix(' septuplets')).missing()
 
-def missing_weights(
+def lacking_weights(
     variant:Variant,
     profile:Profile,
 )->list[str]: # one line for each missing file
@@ -188,10 +192,10 @@ def train_variants(
     "Train every network of a comparison on the embedded training clip."
     clips = dataset('embedded').clips('train', num_frames=6)
     prior, states, trained = make_prior(profile.prior), {}, {}
-    masks = {c.name: masks_for(c, prior) for c in clips}
+    masks = masks_for_all(clips, prior, progress=False)
     backbones = dict.fromkeys(replace(v, seem='none', branches='both', seed=0) for v in variants)
     for v in dict.fromkeys([*backbones, *variants]):
-        config = TrainConfig(arch=v.arch, mode=SEEM[v.seem][1], branches=v.branches,
+        config = TrainConfig(arch=v.arch, mode=SEEM[v.seem][1], branches=v.branches, size=v.tiny,
                              steps=profile.train_steps, num_frames=3, patch_size=16, batch_size=1,
                              lr=1e-3, lr_seem=1e-3, flow_fixed=0, seed=seed + v.seed)
         seed_everything(config.seed)
@@ -351,7 +355,7 @@ class Experiment:
         self.table, self.seed, self.device = str(table), seed, get_device(device)
         self.profile = table_profile(self.table, get_profile(profile))
         wanted = variants(self.table, self.profile, networks)
-        lines = {v: missing_weights(v, self.profile) for v in wanted}
+        lines = {v: lacking_weights(v, self.profile) for v in wanted}
         self.variants = [v for v in wanted if not lines[v]]
         absent = missing_clips(self.profile.dataset)
         if absent or not self.variants: absent += dict.fromkeys(l for own in lines.values() for l in own)
@@ -370,9 +374,7 @@ class Experiment:
         run = self.profile
         if self.table == '3': self.clips, self.groups, self.speeds = motion_clips(run, self.device)
         else: self.clips = dataset(run.dataset).clips(num_frames=run.frames)
-        self.masks = {} if self.prior is None else {
-            c.name: masks_for(c, self.prior)
-            for c in progress(self.clips, f'{self.prior.name} masks', leave=False)}
+        self.masks = masks_for_all(self.clips, self.prior) if self.prior else {}
 
     def candidates(self): # yields `Candidate`
         "Bicubic interpolation, every network, and those with SEEM once more with control masks."

@@ -10,7 +10,7 @@ from ..core import check
 from ..data import dataset
 from ..data.clips import Clip
 from ..data.datasets import MOTIONS, motion_groups
-from ..evaluation.command import motion_lists
+from ..evaluation.compare import motion_lists
 from ..evaluation.score import load_flow
 from ..metrics.temporal import estimate_flow
 
