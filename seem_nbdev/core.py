@@ -309,11 +309,14 @@ def resolve(
     return getattr(importlib.import_module(module), name)
 
 # %% ../nbs/9_use/01_core.ipynb #d6f219c1
-def _arguments(node):
+def _arguments(node, classes):
     "What a function takes, or a class: (ast node, default or None)."
     if isinstance(node, ast.ClassDef):
         init = [o for o in node.body if getattr(o, 'name', '') == '__init__']
-        if not init: return [(o, o.value) for o in node.body if isinstance(o, ast.AnnAssign)]
+        bases = [classes[b.id] for b in node.bases if getattr(b, 'id', '') in classes]
+        fields = [(o, o.value) for o in node.body
+                  if isinstance(o, ast.AnnAssign) and o.target.id != '_']
+        if not init: return [o for b in bases for o in _arguments(b, classes)] + fields
         node = init[0]
     a = node.args
     listed, rest = [*a.posonlyargs, *a.args], [(o, None) for o in (a.vararg, a.kwarg) if o]
@@ -342,16 +345,18 @@ class Parameter:
 
 def described(
     target:str, # 'module:name' of a function or a class
-)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields
+)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields and
+                # those of its bases in that module
     "What the source says; nothing is imported but the packages above."
     module, _, name = target.partition(':')
     source = Path(importlib.util.find_spec(module).origin).read_text(encoding='utf-8')
-    node = next(o for o in ast.parse(source).body if getattr(o, 'name', '') == name)
+    nodes = {o.name: o for o in ast.parse(source).body if hasattr(o, 'name')}
+    node, classes = nodes[name], {k: o for k, o in nodes.items() if isinstance(o, ast.ClassDef)}
     written, comments = lambda o: o and ast.unparse(o), _comments(source)
     name_of = lambda o: o.arg if isinstance(o, ast.arg) else o.target.id
     return ast.get_docstring(node) or '', {
         name_of(o): Parameter(written(o.annotation), written(default), comments.get(o.lineno, ''))
-        for o, default in _arguments(node)}
+        for o, default in _arguments(node, classes)}
 
 # %% ../nbs/9_use/01_core.ipynb #23b8dadb
 def _assigned(code:str)->set:

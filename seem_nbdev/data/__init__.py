@@ -6,7 +6,7 @@
 __all__ = ['DATASETS', 'dataset']
 
 # %% ../../nbs/3_data/00_data.ipynb #447399ce
-from importlib import import_module
+from ..core import one_of, resolve
 
 # %% ../../nbs/3_data/00_data.ipynb #ec3e4e4a
 DATASETS = {name: f'seem_nbdev.data.datasets:{where}' for name, where in {
@@ -20,9 +20,6 @@ def dataset(
     name, # in `DATASETS`, or a `DataSet`
 ):        # a `datasets.DataSet`
     "The data set called `name`; the error lists the valid ones."
-    from seem_nbdev.core import one_of
     if not isinstance(name, str): return name
     found = DATASETS[one_of(name, DATASETS, 'data set')]
-    if not isinstance(found, str): return found
-    module, _, attribute = found.partition(':')
-    return getattr(import_module(module), attribute)
+    return resolve(found) if isinstance(found, str) else found

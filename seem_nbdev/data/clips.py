@@ -59,7 +59,7 @@ class Clip:
         "The same clip with all its frames in memory."
         if isinstance(self.lq, DegradedFrames): return degraded(self.name, self.gt[:], self.source)
         return Clip(self.name, self.lq[:], None if self.gt is None else self.gt[:], self.source)
-    key = property(lambda self: self.name)          # names of before, until nobody asks for them
+    # names of before, until nobody asks for them
     num_frames = property(lambda self: len(self))
     def __iter__(self): return iter(self.lq)
     def cached(self, cache): # of a `FrameCache`
@@ -407,7 +407,8 @@ class CropDataset(Dataset):
         self.num_frames, self.patch_size, self.seed = num_frames, patch_size, seed
         self.length, self.mirror, self.turned = length, mirror, turned
         self.windows = np.cumsum([len(c) - num_frames + 1 for c in clips]) # up to each clip's end
-        if masks is not None: self._check_masks()
+        for clip in self.clips if masks is not None else ():
+            if not _on_disk(clip.lq): self.open_masks(clip, 0, len(clip))
 
     def __len__(self): return self.length
 
@@ -427,14 +428,15 @@ class CropDataset(Dataset):
         lqs, gt = (_unit(a) for a in augment([cut(clip.lq, 1), cut(clip.gt, 4)], k))
         item = dict(lqs=lqs, gt=gt)
         if self.masks is not None:
-            masks = augment([self.open_masks(clip)[t:t + n, :, y:y + p, x:x + p]], k)[0]
+            masks = self.open_masks(clip, t, t + n)[t:t + n, :, y:y + p, x:x + p]
+            masks = augment([masks], k)[0]
             if self.turned: masks = self.turned(masks, k)
             item['masks'] = torch.from_numpy(masks.copy())
         if self.mirror: item = {name: torch.cat([v, v.flip(0)]) for name, v in item.items()}
         return dict(item, key=f"{clip.name}/{t}/{y}/{x}/{k}")
 
-    def open_masks(self, clip): # once in each worker
-        "The masks of a clip; a wrong size, and frames without masks, are errors."
+    def open_masks(self, clip, start, stop): # once in each worker, with frames that are read anyway
+        "The masks of a clip; a wrong size, other frames, and frames without masks are errors."
         if clip.name in self.opened: return self.opened[clip.name]
         masks, (t, h, w, _) = self.masks[clip.name], clip.lq.shape
         found = tuple(masks.shape)
@@ -444,16 +446,9 @@ class CropDataset(Dataset):
         lacking = masks.missing(look=False) if hasattr(masks, 'missing') else ()
         check(not lacking, f"masks of clip {clip.name!r} lack {len(lacking)} of {t} frames; "
                            "complete them as they were made")
+        if hasattr(masks, 'check_frames'): masks.check_frames(clip.lq[start:stop], start)
         self.opened[clip.name] = masks
         return masks
-
-    def _check_masks(self):
-        "Do masks belong to these frames? Of clips on disk, three are looked at."
-        on_disk = [c for c in self.clips if _on_disk(c.lq)]
-        held = [c for c in self.clips if not _on_disk(c.lq)]
-        for clip in held + on_disk[::max(1, len(on_disk)//2)]:
-            masks = self.open_masks(clip)
-            if hasattr(masks, 'check_frames'): masks.check_frames(clip.lq)
 
 def _unit(frames): # (n,3,h,w) uint8 view -> float32 in [0,1]; NumPy: no threads for so little work
     return torch.from_numpy(np.divide(frames, np.float32(255), order='C', dtype=np.float32))
