@@ -1,11 +1,27 @@
 "What `pip` makes of this checkout: wheel, source distribution, editable install, metadata."
-import ast, importlib.metadata, re, sys, venv, zipfile
+import ast, importlib.metadata, re, shutil, sys, zipfile
 from configparser import ConfigParser
+from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
 PIP = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
-USE = "from seem_nbdev import core; print(core.__file__); print(core.asset('published.csv'))"
+# needs nothing but Python: neither the package nor `core` loads a requirement
+USE = "import seem_nbdev; from seem_nbdev import core; print(core.__file__); print(core.asset('published.csv'))"
+
+
+def pythons():
+    "Those of the versions we promise that can be started here; this one always."
+    found = {'.'.join(map(str, sys.version_info[:2])): sys.executable}
+    for version in ('3.11', '3.13'):
+        paths = [shutil.which(f'python{version}'), *Path.home().glob(f'.pyenv/versions/{version}.*/bin/python')]
+        for path in filter(None, paths):
+            if not run(path, '-c', '', check=False).returncode: found.setdefault(version, str(path))
+    return found
+
+
+PYTHONS = pythons()
+each_python = pytest.mark.parametrize('python', PYTHONS.values(), ids=PYTHONS)
 
 
 def settings():
@@ -42,10 +58,11 @@ def test_wheel(copy_of_tree, tmp_path, setuptools):
     assert {'core.py', '_modidx.py', 'assets/published.csv'} <= set(expected)
 
     run(*PIP, 'install', '--no-deps', '--target', tmp_path/'site', wheel)
-    done = run(sys.executable, '-c', USE, cwd=tmp_path, PYTHONPATH=tmp_path/'site')
-    module, asset = done.stdout.split()
-    assert module.startswith(str(tmp_path/'site'))
-    assert asset == str(tmp_path/'site'/'seem_nbdev'/'assets'/'published.csv')
+    for python in PYTHONS.values():
+        done = run(python, '-c', USE, cwd=tmp_path, PYTHONPATH=tmp_path/'site')
+        module, asset = done.stdout.split()
+        assert module.startswith(str(tmp_path/'site'))
+        assert asset == str(tmp_path/'site'/'seem_nbdev'/'assets'/'published.csv')
 
 
 def test_wheel_of_a_littered_checkout(copy_of_tree, tmp_path, setuptools):
@@ -68,17 +85,15 @@ def test_source_distribution(copy_of_tree, tmp_path, setuptools):
     assert wheel_of(archive, tmp_path/'again')[1] == wheel_of(copy_of_tree, tmp_path/'wheel')[1]
 
 
-def test_editable(copy_of_tree, tmp_path, setuptools):
+@each_python
+def test_editable(python, copy_of_tree, tmp_path, setuptools):
     "An editable install uses the checkout's modules and assets, and finds its root from anywhere."
     build = "import sys, setuptools.build_meta as b; print(b.build_editable(sys.argv[1]))"
     (tmp_path/'wheel').mkdir()
     run(sys.executable, '-c', build, tmp_path/'wheel', cwd=copy_of_tree)
-    venv.create(tmp_path/'env')
+    run(python, '-m', 'venv', '--without-pip', tmp_path/'env')
     python = tmp_path/'env'/'bin'/'python'
     run(*PIP, '--python', python, 'install', '--no-deps', *(tmp_path/'wheel').iterdir())
-    site = run(python, '-c', "import sysconfig as s; print(s.get_path('purelib'))").stdout.strip()
-    torch = importlib.metadata.distribution('torch').locate_file('')
-    with open(f'{site}/torch.pth', 'w') as f: f.write(f'{torch}\n')
     code = f"{USE}; print(core.root()); import seem_nbdev.assets as a; print(a.__path__[0])"
     done = run(python, '-c', code, cwd=tmp_path, SEEM_HOME=None, PYTHONPATH=None)
     module, asset, root, package = done.stdout.split()
