@@ -15,7 +15,7 @@ from . import __version__
 from .core import SeemError, described, resolve
 
 # %% auto #0
-__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'command_of', 'main', 'run', 'train', 'evaluate']
+__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'command_of', 'main', 'run', 'evaluate']
 
 # %% ../nbs/9_use/02_cli.ipynb #2d04622e
 COMMANDS = {
@@ -23,7 +23,7 @@ COMMANDS = {
     'info': 'seem_nbdev.masks.command:info',
     'data check': 'seem_nbdev.data.command:check',
     'data prepare': 'seem_nbdev.data.command:prepare',
-    'train': 'seem_nbdev.cli:train',
+    'train': 'seem_nbdev.training.command:train',
     'evaluate': 'seem_nbdev.cli:evaluate',
     'fetch': 'seem_nbdev.weights.command:fetch',
 }
@@ -118,29 +118,6 @@ def run(
     with (contextlib.redirect_stdout(io.StringIO()) as out,
           contextlib.redirect_stderr(io.StringIO()) as err): status = main(shlex.split(line))
     return status, out.getvalue(), err.getvalue()
-
-# %% ../nbs/9_use/02_cli.ipynb #ffed456f
-def train(
-    *,
-    config:str|None=None, # a configuration, --list-configs shows them; or a TOML file of your own
-    out:str|None=None,    # folder of the run, for instance runs/a
-    resume:bool=False,    # go on with the run in DIR
-    set:list[str]=[],     # KEY=VALUE: change a key of the configuration, as often as needed
-    device:str|None=None, # cpu or cuda; default: a GPU if there is one, the first of those in
-                          # CUDA_VISIBLE_DEVICES
-    list_configs:bool=False, # only say which configurations there are
-):
-    """Train or fine-tune a network as a configuration says.
-
-    Ctrl-C saves and stops. After any interruption:  seem train --out DIR --resume
-    On several GPUs:
-    accelerate launch --num_processes 2 -m seem_nbdev.cli train --config ...
-    The number of processes must divide batch_size; --set batch_size=8 makes room
-    for 8.
-    """
-    from types import SimpleNamespace
-    from seem_nbdev.training.command import train_command
-    return train_command(SimpleNamespace(**locals()))
 
 # %% ../nbs/9_use/02_cli.ipynb #0bfe96d7
 def evaluate(

@@ -13,7 +13,6 @@ HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips
 # arrows that are still to go
 KNOWN = {
     ('evaluation.command', 'tables.experiments'), ('evaluation.command', 'tables.motion'),
-    ('training.command', 'tables.experiments'),
 }
 
 

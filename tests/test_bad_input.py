@@ -86,7 +86,7 @@ def test_nan_in_the_loss_stops_training_and_names_the_crop(arch):
     with torch.no_grad(): model.conv_last.bias.fill_(float('nan'))
     crops = CropDataset([degraded('noise', clip(3, 64, 64))], num_frames=3, patch_size=16, length=1)
     with pytest.raises(SeemError, match='loss is nan on crops noise/'):
-        train(model, crops, TrainConfig(mode='backbone', arch=arch, steps=1, batch_size=1, num_frames=3, size=SMALL[arch], max_bad=1), 'cpu', progress=False)
+        train(model, crops, TrainConfig(mode='backbone', arch=arch, steps=1, batch_size=1, num_frames=3, size=SMALL[arch], max_skipped=1), 'cpu', bar=False)
 
 
 def test_a_method_that_returns_another_size():

@@ -269,6 +269,12 @@ class EDVR(FeaturePyramid):
                     hr_channels=state['conv_hr.weight'].shape[0], seem=config_of(state),
                     deform_groups=state[groups].shape[0]//27)
 
+    def adapted(self, state): # weights under the reference's names, to be loaded
+        "Those of a one-frame network become those of this window; others stay."
+        one = state.get('fusion.feat_fusion.weight')
+        if one is None or one.shape[1] > one.shape[0] or self.num_frames == 1: return state
+        return inflate_frames(state, self.num_frames)
+
     def fuse(self, feats, lq, masks):
         "Levels (n,t,d,h,w), ... of a window, its middle frame, and its masks -> (n,3,4h,4w)."
         t, (h, w) = self.num_frames, lq.shape[-2:]

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
-from .config import TrainConfig
-from ..core import check, get_device, this_process
+from ..core import check, get_device, progress, resolve, this_process
 from ..models import group_of
+from . import LOSSES, OPTIMISERS
+from .config import TrainConfig
 from .flow import endpoint_loss
 
 # %% auto #0
-__all__ = ['charbonnier', 'cosine', 'learning_rate', 'param_groups', 'set_learning_rates', 'forward_item', 'batch_loss',
-           'Training', 'check_share', 'check_device', 'make_accelerator', 'make_training', 'accumulate_gradient',
+__all__ = ['charbonnier', 'param_groups', 'adam', 'cosine', 'learning_rate', 'set_learning_rates', 'predict', 'batch_loss',
+           'check_share', 'check_device', 'make_accelerator', 'TrainState', 'make_state', 'accumulate_gradient',
            'train_step', 'Steps', 'step_batches', 'train_loop', 'train']
 
 # %% ../../nbs/6_training/02_loop.ipynb #4fec6dc4
@@ -37,7 +37,31 @@ def charbonnier(
     loss = ((sr - gt).square() + eps).sqrt()
     return loss.sum() if reduction == 'sum' else loss.mean()
 
-# %% ../../nbs/6_training/02_loop.ipynb #3ad22f6e
+# %% ../../nbs/6_training/02_loop.ipynb #8adb9a71
+def param_groups(
+    net:nn.Module,
+    config:TrainConfig,
+)->list: # of the optimiser: 'backbone', 'flow', 'fusion' and 'seem', those that move
+    "Parameters by learning rate; those that never move are frozen."
+    groups = dict(backbone=[], flow=[], fusion=[], seem=[])
+    still = {'backbone', 'flow', 'fusion'} if config.mode == 'seem-only' else set()
+    if not config.flow_lr_mul or config.fix_flow_iter >= config.steps: still.add('flow')
+    for name, p in net.named_parameters():
+        p.requires_grad_((group := group_of(net, name)) not in still)
+        if p.requires_grad: groups[group].append(p)
+    check(groups['seem'] or config.mode != 'seem-only',
+          "mode 'seem-only' needs a network with SEEM; build it with seem=True")
+    start = dict.fromkeys(groups, config.lr) | dict(flow=config.lr*config.flow_lr_mul,
+                                                    seem=config.lr_seem)
+    return [dict(params=ps, name=group, start=start[group]) for group, ps in groups.items() if ps]
+
+# %% ../../nbs/6_training/02_loop.ipynb #75e1dd88
+def adam(groups, config:TrainConfig):
+    "Adam; the loop sets the learning rates."
+    on_gpu = groups[0]['params'][0].is_cuda
+    return torch.optim.Adam(groups, lr=0., betas=config.betas, fused=on_gpu or None)
+
+# %% ../../nbs/6_training/02_loop.ipynb #3749437c
 def cosine(
     step:int,   # 0 <= step <= steps
     steps:int,
@@ -47,7 +71,6 @@ def cosine(
     "Cosine between two learning rates."
     return end + (start - end)*(1 + math.cos(math.pi*step/steps))/2
 
-# %% ../../nbs/6_training/02_loop.ipynb #9104aacd
 def learning_rate(
     step:int,     # from 0
     start:float,  # of the group, at the start
@@ -58,28 +81,9 @@ def learning_rate(
     ends = [*accumulate(periods)]
     i = min(bisect_right(ends, step), len(ends) - 1) # the period it is in
     start *= config.restart_weights[i] if config.restart_weights else 1.
-    grown = min(1., (step + 1)/config.warmup) if config.warmup else 1.
+    grown = min(1., (step + 1)/config.warmup_steps) if config.warmup_steps else 1.
     return grown*cosine(step - ends[i] + periods[i], periods[i], start, min(config.lr_min, start))
 
-# %% ../../nbs/6_training/02_loop.ipynb #9e1d84e6
-def param_groups(
-    model:nn.Module,
-    config:TrainConfig,
-)->list: # of Adam: 'backbone', 'flow', 'fusion' and 'seem', those that move
-    "Parameters by learning rate; those that never move are frozen."
-    groups = dict(backbone=[], flow=[], fusion=[], seem=[])
-    still = {'backbone', 'flow', 'fusion'} if config.mode == 'seem-only' else set()
-    if not config.flow_scale or config.flow_fixed >= config.steps: still.add('flow')
-    for name, p in model.named_parameters():
-        p.requires_grad_((group := group_of(model, name)) not in still)
-        if p.requires_grad: groups[group].append(p)
-    check(groups['seem'] or config.mode != 'seem-only',
-          "mode 'seem-only' needs a network with SEEM; build it with seem=True")
-    start = dict.fromkeys(groups, config.lr) | dict(flow=config.lr*config.flow_scale,
-                                                    seem=config.lr_seem)
-    return [dict(params=ps, name=group, start=start[group]) for group, ps in groups.items() if ps]
-
-# %% ../../nbs/6_training/02_loop.ipynb #842d371f
 def set_learning_rates(
     optimiser, # with groups from `param_groups`
     step:int,
@@ -87,56 +91,41 @@ def set_learning_rates(
 )->dict:       # group -> learning rate
     "Learning rates of one step."
     for group in optimiser.param_groups:
-        waits = group['name'] == 'flow' and step < config.flow_fixed
+        waits = group['name'] == 'flow' and step < config.fix_flow_iter
         waits |= group['name'] != 'fusion' and step < config.fusion_first
         group['lr'] = 0. if waits else learning_rate(step, group['start'], config)
     return {g['name']: g['lr'] for g in optimiser.param_groups}
 
-# %% ../../nbs/6_training/02_loop.ipynb #24442f10
-def forward_item(
-    model:nn.Module, # of kind 'frame', 'window' or 'clip', perhaps wrapped
-    batch:dict, # lqs (n,t,3,h,w), gt (n,t,3,4h,4w), masks (n,t,c,h,w) where the model has SEEM
-)->tuple:       # what the model says and what is true, of one shape
-    "Run a batch through a network: the centre frame of a window, one frame, or all."
-    centre, inner = batch['lqs'].shape[1]//2, getattr(model, 'module', model)
+# %% ../../nbs/6_training/02_loop.ipynb #7d520971
+def predict(
+    net:nn.Module, # perhaps wrapped
+    batch:dict, # lqs (n,t,3,h,w), gt (n,t,3,4h,4w), masks (n,t,c,h,w) where the network takes them
+)->tuple:       # what the network says and what is true, of one shape
+    "Run a batch through a network of any kind."
+    inner = getattr(net, 'module', net)
     inner = getattr(inner, '_orig_mod', inner)
-    lqs, masks, gt = batch['lqs'], batch.get('masks') if inner.has_seem else None, batch['gt']
-    if inner.kind != 'clip': masks, gt = None if masks is None else masks[:, centre], gt[:, centre]
-    return model(lqs[:, centre] if inner.kind == 'frame' else lqs, masks), gt
+    lqs, gt = batch['lqs'], batch['gt']
+    masks = batch.get('masks') if inner.mask_channels else None
+    if inner.kind == 'window':
+        centre = lqs.shape[1]//2
+        masks, gt = None if masks is None else masks[:, centre], gt[:, centre]
+    if inner.kind == 'frame':
+        lqs, gt = lqs.flatten(0, 1), gt.flatten(0, 1)
+        masks = None if masks is None else masks.flatten(0, 1)
+    return net(lqs, masks), gt
 
-# %% ../../nbs/6_training/02_loop.ipynb #9343fd6d
 def batch_loss(
-    model:nn.Module,
-    batch:dict,      # see `forward_item`; for a SPyNet: ref, supp (n,3,h,w), flow (n,2,h,w)
+    net:nn.Module,
+    batch:dict,      # see `predict`; for a flow network: ref, supp (n,3,h,w), flow (n,2,h,w)
     config:TrainConfig,
 )->Tensor:           # a scalar
     "What a step descends."
     if config.mode == 'flow':
-        return endpoint_loss(model(batch['ref'], batch['supp'], all_levels=True), batch['flow'])
-    sr, gt = forward_item(model, batch)
-    return charbonnier(sr.float(), gt, reduction=config.reduction)
+        return endpoint_loss(net(batch['ref'], batch['supp'], all_levels=True), batch['flow'])
+    sr, gt = predict(net, batch)
+    return resolve(LOSSES[config.loss])(sr.float(), gt, reduction=config.loss_reduction)
 
-# %% ../../nbs/6_training/02_loop.ipynb #9a929d4c
-@dataclass
-class Training:
-    "A network in training."
-    config:TrainConfig
-    model:nn.Module            # the network itself
-    accelerator:Accelerator
-    optimiser:torch.optim.Optimizer = None # Accelerate's
-    wrapped:nn.Module = None   # what is called: the network, compiled or shared out if asked
-    ema:AveragedModel|None = None
-    step:int = 0               # steps done
-    skipped:int = 0            # of these, without a finite loss
-    skipped_in_row:int = 0
-    losses:list = field(default_factory=list) # of the steps done by this process
-    waited:float = 0.          # seconds in which this process waited for data
-
-    @property
-    def averaged(self): # the network to use: the average where there is one
-        return self.model if self.ema is None else self.ema.module
-
-# %% ../../nbs/6_training/02_loop.ipynb #57b304be
+# %% ../../nbs/6_training/02_loop.ipynb #18eea3ea
 def check_share(config:TrainConfig, processes:int):
     "Can so many processes share the crops of a step equally?"
     share = config.batch_size//config.accumulate
@@ -145,7 +134,6 @@ def check_share(config:TrainConfig, processes:int):
           f"{config.batch_size}, accumulate {config.accumulate}) equally; valid numbers of "
           f"processes: {valid}; or set batch_size to a multiple of {processes*config.accumulate}")
 
-# %% ../../nbs/6_training/02_loop.ipynb #738fb165
 def check_device(
     config:TrainConfig,
     device=None, # None: a GPU if there is one
@@ -158,7 +146,6 @@ def check_device(
     check(config.precision != 'fp16' or found.type == 'cuda',
           "precision 'fp16' needs a GPU; take 'bf16'")
 
-# %% ../../nbs/6_training/02_loop.ipynb #e7c5b305
 def make_accelerator(
     config:TrainConfig,
     device=None, # None: a GPU if there is one
@@ -174,75 +161,88 @@ def make_accelerator(
     return Accelerator(cpu=get_device(device).type == 'cpu', mixed_precision=config.precision,
                        kwargs_handlers=[unused])
 
-# %% ../../nbs/6_training/02_loop.ipynb #6f1ad9b0
-def make_training(
-    model:nn.Module, # EDVR, BasicVSR or SPyNet, changed in place
+# %% ../../nbs/6_training/02_loop.ipynb #4a5abf98
+@dataclass
+class TrainState:
+    "A network in training."
+    config:TrainConfig
+    net:nn.Module              # the network itself
+    accelerator:Accelerator
+    optimiser:torch.optim.Optimizer = None # Accelerate's
+    wrapped:nn.Module = None   # what is called: the network, compiled or shared out if asked
+    ema:AveragedModel|None = None
+    step:int = 0               # steps done
+    skipped:int = 0            # of these, without a finite loss
+    skipped_in_row:int = 0
+    losses:list = field(default_factory=list) # of the steps done by this process
+    waited:float = 0.          # seconds in which this process waited for data
+
+    @property
+    def averaged(self): # the network to use: the average where there is one
+        return self.net if self.ema is None else self.ema.module
+
+# %% ../../nbs/6_training/02_loop.ipynb #894f3de0
+def make_state(
+    net:nn.Module,   # changed in place
     config:TrainConfig,
     device=None,     # None: a GPU if there is one
-)->Training:
+)->TrainState:
     "A network at step 0. Its weights are channels-last, which makes bfloat16 several times faster."
     acc = make_accelerator(config, device)
-    model.to(acc.device, memory_format=torch.channels_last).train()
-    adam = torch.optim.Adam(param_groups(model, config), lr=0., betas=config.betas,
-                            fused=acc.device.type == 'cuda' or None)
-    ema = config.ema and AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-    wrapped, adam = acc.prepare(torch.compile(model) if config.compile else model, adam)
-    return Training(config, model, acc, adam, wrapped, ema or None)
+    net.to(acc.device, memory_format=torch.channels_last).train()
+    optimiser = resolve(OPTIMISERS[config.optimiser])(param_groups(net, config), config)
+    ema = config.ema and AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    wrapped, optimiser = acc.prepare(torch.compile(net) if config.compile else net, optimiser)
+    return TrainState(config, net, acc, optimiser, wrapped, ema or None)
 
 # %% ../../nbs/6_training/02_loop.ipynb #640b7f16
-def _parts(batch, n):
-    "A batch in `n` equal parts."
-    size = len(batch['key'])//n
-    for i in range(n): yield {k: v[i*size:(i + 1)*size] for k, v in batch.items()}
-
-# %% ../../nbs/6_training/02_loop.ipynb #e9763716
 def accumulate_gradient(
-    run:Training,
+    state:TrainState,
     batch:dict,
 )->Tensor: # the loss of this process's crops, a scalar
     "The gradient of the loss over all crops of a step, in all processes."
-    config, acc, losses = run.config, run.accelerator, []
-    processes, n = acc.num_processes, config.accumulate
-    scale = 1/n if config.reduction == 'mean' else processes # the processes' gradients are averaged
-    for i, part in enumerate(_parts(batch, n)):
-        last = i == n - 1
-        with nullcontext() if last else acc.no_sync(run.wrapped):
-            with acc.autocast(): loss = batch_loss(run.wrapped, part, config)
+    config, acc, losses = state.config, state.accelerator, []
+    processes, n, mean = acc.num_processes, config.accumulate, config.loss_reduction == 'mean'
+    scale = 1/n if mean else processes # the processes' gradients are averaged
+    size = len(batch['key'])//n
+    for i in range(n):
+        part = {k: v[i*size:(i + 1)*size] for k, v in batch.items()}
+        with nullcontext() if i == n - 1 else acc.no_sync(state.wrapped):
+            with acc.autocast(): loss = batch_loss(state.wrapped, part, config)
             acc.backward(scale*loss)
         losses.append(loss.detach())
-    return sum(losses)/(n if config.reduction == 'mean' else 1)
+    return sum(losses)/(n if mean else 1)
 
-# %% ../../nbs/6_training/02_loop.ipynb #62574af3
+# %% ../../nbs/6_training/02_loop.ipynb #bbdcdaef
 def train_step(
-    run:Training,
+    state:TrainState,
     batch:dict,  # crops of this process, on its device; 'key' are their names
 )->float:        # their loss
     "One step of the optimiser, or none where the gradient is not finite."
-    config, acc = run.config, run.accelerator
-    set_learning_rates(run.optimiser, run.step, config)
-    run.optimiser.zero_grad()
-    loss = accumulate_gradient(run, batch)
-    moving = [p for group in run.optimiser.param_groups for p in group['params']]
-    norm = acc.clip_grad_norm_(moving, config.max_norm or math.inf)
+    config, acc = state.config, state.accelerator
+    set_learning_rates(state.optimiser, state.step, config)
+    state.optimiser.zero_grad()
+    loss = accumulate_gradient(state, batch)
+    moving = [p for group in state.optimiser.param_groups for p in group['params']]
+    norm = acc.clip_grad_norm_(moving, config.clip_grad_norm or math.inf)
     loss, norm = torch.stack((loss, norm)).tolist() # waits for the device, once
     if done := acc.scaler is not None or math.isfinite(norm):
-        run.optimiser.step()
+        state.optimiser.step()
         done = not acc.optimizer_step_was_skipped # by the scaler
-    if done and run.ema is not None: run.ema.update_parameters(run.model)
-    run.step += 1
-    run.skipped += not done
-    run.skipped_in_row = 0 if done else run.skipped_in_row + 1
-    if run.skipped_in_row >= config.max_bad: _give_up(run, loss, batch['key'])
+    if done and state.ema is not None: state.ema.update_parameters(state.net)
+    state.step += 1
+    state.skipped += not done
+    state.skipped_in_row = 0 if done else state.skipped_in_row + 1
+    if state.skipped_in_row >= config.max_skipped: _give_up(state, loss, batch['key'])
     return loss
 
-# %% ../../nbs/6_training/02_loop.ipynb #2ef73c87
-def _give_up(run, loss, keys):
+def _give_up(state, loss, keys):
     "Stop a run that finds no finite loss any more."
     from accelerate.utils import gather_object
-    keys = gather_object(list(keys)) if run.accelerator.num_processes > 1 else keys
-    check(False, f"{run.skipped_in_row} steps in a row without a finite gradient, up to step "
-          f"{run.step}; the last loss is {loss:.4g} on crops {', '.join(keys)}: lower the learning "
-          "rate or set max_norm, and look at these clips")
+    keys = gather_object(list(keys)) if state.accelerator.num_processes > 1 else keys
+    check(False, f"{state.skipped_in_row} steps in a row without a finite gradient, up to step "
+          f"{state.step}; the last loss is {loss:.4g} on crops {', '.join(keys)}: lower the "
+          "learning rate or set clip_grad_norm, and look at these clips")
 
 # %% ../../nbs/6_training/02_loop.ipynb #8af89d17
 class Steps:
@@ -262,17 +262,16 @@ class Steps:
 def _leave_interrupts(_): # Ctrl-C reaches all processes; the loop decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-# %% ../../nbs/6_training/02_loop.ipynb #b41e8380
 def step_batches(
-    run:Training,
+    state:TrainState,
     dataset, # a `CropDataset` of at least steps*batch_size items
 ):           # yields batches on the device
     "The batches of the steps that are left."
-    config, acc = run.config, run.accelerator
+    config, acc = state.config, state.accelerator
     needed = config.steps*config.batch_size
     check(len(dataset) >= needed, f"the data set has {len(dataset)} items, {config.steps} steps of "
           f"{config.batch_size} take {needed}; raise its length")
-    steps = Steps(config, run.step, acc.process_index, acc.num_processes)
+    steps = Steps(config, state.step, acc.process_index, acc.num_processes)
     on_gpu = acc.device.type == 'cuda'
     loader = DataLoader(dataset, batch_sampler=steps, num_workers=config.num_workers,
                         pin_memory=on_gpu, worker_init_fn=_leave_interrupts)
@@ -280,43 +279,42 @@ def step_batches(
         yield {k: v.to(acc.device, non_blocking=on_gpu) if isinstance(v, Tensor) else v
                for k, v in batch.items()}
 
-# %% ../../nbs/6_training/02_loop.ipynb #aa1d9062
+# %% ../../nbs/6_training/02_loop.ipynb #b41e8380
 def train_loop(
-    run:Training,
+    state:TrainState,
     dataset,            # a `CropDataset` of at least steps*batch_size items
-    after_step=(),      # functions of the run; one that returns True ends the loop
-    progress:bool=True, # show a bar
+    after_step=(),      # functions of the state; one that returns True ends the loop
+    bar:bool=True,      # show a bar
 ):
     "Train to the last step."
-    began, waited = time.perf_counter(), run.waited
-    hidden = not progress or not run.accelerator.is_main_process
-    with closing(step_batches(run, dataset)) as batches, tqdm(
-            initial=run.step, total=run.config.steps, desc='training', unit='step', leave=False,
+    began, waited = time.perf_counter(), state.waited
+    hidden = not bar or not state.accelerator.is_main_process
+    with closing(step_batches(state, dataset)) as batches, progress(
+            desc='training', total=state.config.steps, unit='step', initial=state.step, leave=False,
             mininterval=1, disable=hidden) as bar:
-        while run.step < run.config.steps:
+        while state.step < state.config.steps:
             asked = time.perf_counter()
             batch = next(batches)
-            run.waited += time.perf_counter() - asked
-            run.losses.append(train_step(run, batch))
-            share = (run.waited - waited)/(time.perf_counter() - began)
-            recent = run.losses[-100:]
+            state.waited += time.perf_counter() - asked
+            state.losses.append(train_step(state, batch))
+            share = (state.waited - waited)/(time.perf_counter() - began)
+            recent = state.losses[-100:]
             loss = sum(recent)/len(recent)
             bar.set_postfix(loss=f"{loss:.4f}", waiting=f"{share:.0%}", refresh=False)
             bar.update()
-            if any([f(run) for f in after_step]): break
+            if any([f(state) for f in after_step]): break
 
-# %% ../../nbs/6_training/02_loop.ipynb #18eea3ea
 def train(
-    model:nn.Module,    # EDVR, BasicVSR or SPyNet, changed in place
+    net:nn.Module,      # changed in place
     dataset,            # a `CropDataset` of at least steps*batch_size items
     config:TrainConfig,
     device=None,        # None: a GPU if there is one
-    progress:bool=True, # show a bar
+    bar:bool=True,      # show a bar
 )->list:                # the loss of every step
-    "Train `model` in memory; two runs on one machine with one config end with the same weights."
-    run = make_training(model, config, device)
-    train_loop(run, dataset, progress=progress)
-    run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
-    if run.ema is not None: model.load_state_dict(run.averaged.state_dict())
-    model.requires_grad_(True).eval()
-    return run.losses
+    "Train a network in memory; two runs on one machine with one config end with the same weights."
+    state = make_state(net, config, device)
+    train_loop(state, dataset, bar=bar)
+    state.accelerator.unwrap_model(state.wrapped, keep_fp32_wrapper=False)
+    if state.ema is not None: net.load_state_dict(state.averaged.state_dict())
+    net.requires_grad_(True).eval()
+    return state.losses

@@ -5,7 +5,8 @@
 # %% ../../nbs/5_weights/03_command.ipynb #e9c3e724
 from __future__ import annotations
 import sys
-from ..core import SeemError, check, one_of
+from ..core import SeemError, check
+from . import CHECKPOINTS, checkpoint
 
 # %% auto #0
 __all__ = ['checkpoint_list', 'fetch']
@@ -16,7 +17,6 @@ def checkpoint_list(
 )->str:
     "What `seem fetch --list` prints."
     from tabulate import tabulate
-    from seem_nbdev.weights.checkpoints import CHECKPOINTS
     from seem_nbdev.weights.fetch import about
     plain = dict(tablefmt='plain', disable_numparse=True)
     if names: return '\n\n'.join(tabulate(about(name).items(), **plain) for name in names)
@@ -28,8 +28,8 @@ def checkpoint_list(
 # %% ../../nbs/5_weights/03_command.ipynb #52bbe181
 def _fetched(name)->bool: # whether it came
     "Fetch a checkpoint and say where it is, or why it did not come."
-    from seem_nbdev.weights import checkpoints, fetch
-    licence = checkpoints.CHECKPOINTS[name].licence
+    from seem_nbdev.weights import fetch
+    licence = checkpoint(name).licence
     if 'non-commercial' in licence: print(f"seem: {name}: licence {licence}", file=sys.stderr)
     try: print(f"{name}: {fetch.fetch(name)} ({fetch.about(name)['size']}, licence {licence})")
     except SeemError as e:
@@ -49,8 +49,7 @@ def fetch(
     put a file from the address that `seem fetch --list NAME` gives into
     $SEEM_WEIGHTS.
     """
-    from seem_nbdev.weights.checkpoints import CHECKPOINTS
-    for name in names: one_of(name, CHECKPOINTS, 'checkpoint')
+    for name in names: checkpoint(name)
     check(list or names, "which checkpoints? seem fetch --list shows them")
     if list: return print(checkpoint_list(names))
     return int(not all([_fetched(name) for name in names]))
