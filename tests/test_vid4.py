@@ -8,7 +8,7 @@ from seem_nbdev.evaluation.rows import with_average
 from seem_nbdev.evaluation.score import score
 from seem_nbdev.metrics.quality import psnr
 from seem_nbdev.tables.differences import difference_to_paper
-from seem_nbdev.weights.checkpoints import CHECKPOINTS
+from seem_nbdev.weights import CHECKPOINTS
 
 BACKBONE = 'basicvsr_vimeo90k_bi_official'
 LACKING = data_dir() is None or bool(dataset('Vid4').missing())

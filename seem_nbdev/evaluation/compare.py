@@ -5,6 +5,7 @@
 # %% ../../nbs/7_evaluation/04_compare.ipynb #d7fed09b
 from __future__ import annotations
 import warnings
+from dataclasses import replace
 from pathlib import Path
 import pandas as pd
 from ..core import check, data_dir, one_of
@@ -18,7 +19,8 @@ from seem_nbdev.evaluation.rows import (
 from .score import Candidate
 from ..masks import make_prior
 from ..metrics.quality import paired_interval
-from ..weights.checkpoints import CHECKPOINTS, load
+from ..weights import CHECKPOINTS
+from ..weights.checkpoints import load
 
 # %% auto #0
 __all__ = ['PRIORS', 'clips_to_score', 'label_of', 'load_candidate', 'with_prior', 'warn', 'score_table', 'motion_lists',
@@ -59,7 +61,7 @@ def load_candidate(
 )->Candidate:    # its prior is still that of its training: see `with_prior`
     "A network to be evaluated."
     label, name = label_of(name)
-    net = load(name, device).eval()
+    net = load(name, device)
     check(net.kind != 'flow', f"{name} is of {net.label}, which restores no video; seem fetch "
           "--list shows what there is")
     return Candidate(label, net, checkpoint=net.weights.checksum)

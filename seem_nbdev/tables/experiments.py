@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 import numpy as np, pandas as pd, torch
 from ..core import (
-    check, figures_dir, get_device, one_of, results_dir, root, seed_everything)
+    check, figures_dir, get_device, one_of, results_dir, root, seed_everything, sha256)
 from ..data import dataset
 from ..data.clips import CropDataset
 from ..data.datasets import MOTIONS
@@ -36,8 +36,8 @@ from .plots import (
     best_box, comparison_figure, difference_plot, save_figure)
 from ..training.config import TrainConfig
 from ..training.loop import train
-from ..weights.checkpoints import (
-    CHECKPOINTS, checksum, load, load_state, missing_checkpoints, save, sha256)
+from ..weights import CHECKPOINTS, missing_weights
+from ..weights.checkpoints import load, load_state, save
 
 # %% auto #0
 __all__ = ['PROFILES', 'SEEM', 'BRANCHES', 'HOSTS', 'Profile', 'get_profile', 'table_profile', 'Variant', 'variants',
@@ -178,8 +178,8 @@ def lacking_weights(
 )->list[str]: # one line for each missing file
     "What a network lacks: its own weights, and those of SAM that make its masks."
     if profile.weights == 'train': return []
-    lines = missing_checkpoints([variant.checkpoint(profile)])
-    if profile.prior == 'sam' and variant.has_seem: lines += missing_checkpoints(['sam_vit_h'])
+    lines = missing_weights([variant.checkpoint(profile)])
+    if profile.prior == 'sam' and variant.has_seem: lines += missing_weights(['sam_vit_h'])
     return lines
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #0f1ab412
@@ -195,15 +195,15 @@ def train_variants(
     masks = masks_for_all(clips, prior, progress=False)
     backbones = dict.fromkeys(replace(v, seem='none', branches='both', seed=0) for v in variants)
     for v in dict.fromkeys([*backbones, *variants]):
-        config = TrainConfig(arch=v.arch, mode=SEEM[v.seem][1], branches=v.branches, size=v.tiny,
+        config = TrainConfig(arch=v.arch, mode=SEEM[v.seem][1], size=v.tiny,
                              steps=profile.train_steps, num_frames=3, patch_size=16, batch_size=1,
-                             lr=1e-3, lr_seem=1e-3, flow_fixed=0, seed=seed + v.seed)
+                             lr=1e-3, lr_seem=1e-3, fix_flow_iter=0, seed=seed + v.seed)
         seed_everything(config.seed)
         net = v.build()
         if v.seem != 'none': load_state(states[v.arch], net)
         crops = CropDataset(clips, masks if v.has_seem else None, config.num_frames,
                             config.patch_size, config.seed, config.steps)
-        train(net, crops, config, device, progress=False)
+        train(net, crops, config, device, bar=False)
         if v.seem == 'none': states[v.arch] = net.state_dict()
         path = results_dir(profile.name)/'weights'/f'{v.checkpoint(profile)}.safetensors'
         trained[v] = net, sha256(save(net, path, torch.float32))
@@ -217,9 +217,8 @@ def load_variants(
     "Every network of a comparison, from its checkpoint."
     found = {}
     for v in variants:
-        name = v.checkpoint(profile)
-        net = load(name, device).to(memory_format=torch.channels_last).eval()
-        found[v] = net, checksum(name)
+        net = load(v.checkpoint(profile), device).to(memory_format=torch.channels_last)
+        found[v] = net, net.weights.checksum
     return found
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #a272819b
