@@ -237,13 +237,13 @@ def test_frames_that_changed(clips, tmp_path, capsys, spoil, says):
 def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
     "Fewer frames at the second reading: an error, not a store with a hole that nobody notices."
     source, = find_clips(clips/'a')
-    real = type(source).__iter__
+    real = type(source.lq).__iter__
     reads = []
     def shorter(self):
         reads.append(1)
         frames = list(real(self))
         return iter(frames[:-1] if len(reads) > 1 else frames)
-    monkeypatch.setattr(type(source), '__iter__', shorter)
+    monkeypatch.setattr(type(source.lq), '__iter__', shorter)
     with pytest.raises(SeemError, match='changed while it was read'):
         MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)] # nothing of unknown frames stays
@@ -322,11 +322,11 @@ def test_a_file_without_number_among_frames(clips, tmp_path, capsys):
 def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
     "The masks would not be those of the frames that the fingerprint names: nothing of them stays."
     source, = find_clips(clips/'a')
-    real, reads = type(source).__iter__, []
+    real, reads = type(source.lq).__iter__, []
     def other(self):
         reads.append(1)
         return (255 - f if len(reads) > 1 and i == 11 else f for i, f in enumerate(real(self)))
-    monkeypatch.setattr(type(source), '__iter__', other)
+    monkeypatch.setattr(type(source.lq), '__iter__', other)
     with pytest.raises(SeemError, match='changed while it was read'):
         MaskStore(tmp_path/'masks').fill([source], SuperpixelPrior(), progress=False)
     assert MaskStore(tmp_path/'masks')['a'].missing() == [*range(12)]

@@ -444,8 +444,8 @@ class CropDataset(Dataset):
               f"masks of clip {clip.name!r} are {found}, expected ({t}, c, {h}, {w}): "
               "of its low-resolution frames")
         lacking = masks.missing(look=False) if hasattr(masks, 'missing') else ()
-        check(not lacking, f"masks of clip {clip.name!r} lack {len(lacking)} of {t} frames; "
-                           "complete them as they were made")
+        check(not lacking, f"masks of clip {clip.name!r} lack {len(lacking)} frames, the first is "
+                           f"{[*lacking, 0][0]}; complete them with `seem masks`")
         if hasattr(masks, 'check_frames'): masks.check_frames(clip.lq[start:stop], start)
         self.opened[clip.name] = masks
         return masks
