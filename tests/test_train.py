@@ -235,7 +235,7 @@ def test_a_full_disk(config, tmp_path):
     (['--config', 'basicvsr_sem_reds', '--out', 'x'], "unknown configuration 'basicvsr_sem_reds'; did you mean 'basicvsr_seem_reds'"),
     (['--config', 'smoke', '--set', 'stpes=3', '--out', 'x'], "unknown key in smoke.toml: 'stpes'; did you mean 'steps'"),
     (['--config', 'smoke', '--set', 'steps=few', '--out', 'x'], "steps is 'few' in smoke.toml, expected int"),
-    (['--config', 'smoke', '--set', 'mode=seem-only', '--out', 'x'], "begins with a trained backbone"),
+    (['--config', 'smoke', '--set', 'mode=seem-only', '--set', 'prior=none', '--out', 'x'], "begins with a trained backbone"),
     (['--config', 'smoke', '--set', 'arch=edvr', '--set', 'num_frames=4', '--out', 'x'], "num_frames is 4, but the window of EDVR has 5"),
     (['--config', 'demo_basicvsr_seem', '--set', 'init_from=["demo_edvr"]', '--out', 'x'], "does not fit BasicVSR"),
     (['--config', 'smoke', '--set', 'data=["nowhere"]', '--out', 'x'], "unknown data 'nowhere'"),

@@ -18,8 +18,8 @@ from seem_nbdev.core import (
 from ..data.clips import (
     CropDataset, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
 from ..data.datasets import DiskDataset, records
-from ..evaluation.restore import Scorer, evaluate, protocol_of, restore
-from ..evaluation.rows import USER, clip_means
+from ..evaluation.restore import protocol_of, restore
+from ..evaluation.score import frame_scores
 from ..masks import PRIORS, make_prior
 from ..masks.store import MaskStore, masks_for_all
 from ..models import make_network
@@ -31,7 +31,7 @@ from ..weights import CHECKPOINTS
 from ..weights.checkpoints import load_into, save
 
 # %% auto #0
-__all__ = ['ON_DISK', 'KEPT', 'prior_of', 'mask_channels', 'make_net', 'say', 'training_clips', 'check_store', 'training_masks',
+__all__ = ['KEPT', 'prior_of', 'mask_channels', 'make_net', 'say', 'training_clips', 'check_store', 'training_masks',
            'training_data', 'make_validate', 'random_states', 'set_random_states', 'saved_checkpoints',
            'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'go_on', 'Log', 'stop_signals', 'agreed',
            'Checkpointer', 'open_folder', 'check_run', 'Run']
@@ -43,8 +43,9 @@ def prior_of(config:TrainConfig, device=None): # of `masks.PRIORS`
 
 def mask_channels(config:TrainConfig, device=None)->int:
     "Planes of a frame's masks."
-    if config.masks and Path(config.masks).exists(): return MaskStore(config.masks).settings['channels']
-    return prior_of(config, device).channels
+    if not config.masks: return prior_of(config, device).channels
+    if not Path(config.masks).exists(): return 64 # that it lacks is said with the crops
+    return MaskStore(config.masks).settings['channels']
 
 def make_net(
     config:TrainConfig,
@@ -68,30 +69,21 @@ def make_net(
                         f"= {[*config.init_from]}: {e}, e.g. 'basicvsr_reds4_official'") from None
 
 # %% ../../nbs/6_training/03_run.ipynb #bb61b68d
-ON_DISK = ('REDS', 'Vimeo-90K')
-
 def say(text): # in the first process
     "What a run is busy with, where no bar shows it."
     if not this_process()[0]: tqdm.write(f'seem: {text}', file=sys.stderr)
 
-def _in_memory(name):
-    "All training clips of a small data set."
-    if name.partition(' ')[0] == 'DAVIS': return get_clips(name)
-    if name == 'embedded': return embedded_clips('train')
-    check(Path(name).exists(), f"unknown data {name!r}; valid: 'REDS', 'Vimeo-90K', 'DAVIS', "
-                               "'embedded', or a folder of clips")
-    return [degraded(s.name, s.read(), str(s.path)) for s in find_sources(name)]
-
 def training_clips(
     config:TrainConfig,
-): # clips in memory, or records of clips on disk
+)->list: # of `Clip`; those of large data sets are read crop by crop
     "What the crops are cut from."
     say(f"reading the clips of {', '.join(config.data)}")
-    on_disk = [name for name in config.data if name in ON_DISK]
-    if not on_disk: return [clip for name in config.data for clip in _in_memory(name)]
-    check(len(config.data) == 1, f"data is {config.data}; {on_disk[0]} cannot be mixed with others")
-    check(data_dir(), f"{on_disk[0]} is looked for below $SEEM_DATA, which is not set")
-    return records(on_disk[0], home_of(on_disk[0]), 'train')
+    clips = []
+    for name in config.data:
+        large = name in DATASETS and dataset(name).large
+        found = dataset(name).clips('train') if name in DATASETS else find_clips(name, degrade=True)
+        clips += found if large else [clip.load() for clip in found]
+    return clips
 
 # %% ../../nbs/6_training/03_run.ipynb #342eaef8
 def check_store(config:TrainConfig, store:MaskStore):
@@ -113,16 +105,15 @@ def training_masks(
 ): # a MaskStore, masks by clip name, or None where the network has no SEEM
     "The masks of all clips; those that are missing are named."
     if not config.has_seem: return None
-    on_disk = config.data[0] in ON_DISK
-    if not config.masks and not on_disk: return masks_for_all(clips, prior_of(config, device))
-    path = config.masks or f'masks/{config.data[0]}.zarr'
-    where = str(home_of(config.data[0])) if on_disk else config.data[0]
-    command = ' '.join(['seem masks', where, path, '--prior', config.prior,
-                        *(f'--dataset {name}' for name in config.data if name in ON_DISK)])
-    check(config.masks, f"masks of {config.data[0]} are not computed at the start of a run; make "
-                        f"them with `{command}` and set masks = '{path}'")
+    large = [name for name in config.data if name in DATASETS and dataset(name).large]
+    if not config.masks and not large: return masks_for_all(clips, prior_of(config, device))
+    path, name = config.masks or f'masks/{large[0]}.zarr', (large or config.data)[0]
+    where = f'{dataset(name).folder()} {path} --dataset {name}' if large else f'{name} {path}'
+    command = f'seem masks {where} --prior {config.prior}'
+    check(config.masks, f"masks of {name} are not computed at the start of a run; make them with "
+                        f"`{command}` and set masks = '{path}'")
     store = MaskStore(path)
-    lacking = [c.key for c in clips if c.key not in store] if on_disk else store.lacking(clips)
+    lacking = store.lacking(clips)
     check(not lacking, f"{path} lacks the masks of {len(lacking)} of {len(clips)} clips: "
           f"{', '.join(lacking[:5])}{', ...'*(len(lacking) > 5)}; make them with `{command}`")
     check_store(config, store)
@@ -138,14 +129,10 @@ def training_data(
     masks = training_masks(config, clips, device)
     about = dict(num_frames=config.num_frames, patch_size=config.patch_size, seed=config.seed,
                  length=length)
-    directed = 'oracle' in (config.prior, config.prior_options.get('prior'))
-    if config.data[0] not in ON_DISK:
-        check(not config.mirror, "mirror is for clips on disk, such as Vimeo-90K's seven frames")
-        turned = prior_of(config, device).turned if masks and directed else None
-        return CropDataset(clips, masks, turned=turned, **about)
-    check(not directed or not masks, "the oracle's planes have directions, which crops from disk "
-                                     "do not keep; take clips in memory")
-    return DiskDataset(clips, masks, mirror=config.mirror, cache=4e9/this_process()[1], **about)
+    directed = masks and 'oracle' in (config.prior, config.prior_options.get('prior'))
+    turned = prior_of(config, device).turned if directed else None
+    return CropDataset(clips, masks, mirror=config.mirror, turned=turned,
+                       cache=4e9/this_process()[1], **about)
 
 # %% ../../nbs/6_training/03_run.ipynb #02ca9cc8
 def make_validate(
@@ -158,13 +145,15 @@ def make_validate(
     protocol = protocol_of(config.validate)
     clips = get_clips(config.validate, num_frames=config.validate_frames or None)
     masks = masks_for_all(clips, prior_of(config, device)) if config.has_seem else {}
-    about = dict(model=config.arch, profile=USER, dataset=protocol.dataset,
-                 degradation=protocol.degradation)
     def validate(net):
-        method = lambda clip: restore(net, clip.lq, masks.get(clip.name), protocol)
-        rows, images = evaluate(method, clips, protocol=protocol, progress=False,
-                                score=Scorer(('psnr',)), **about)
-        return clip_means(rows).value.mean(), images
+        scores, images = [], {}
+        for clip in clips:
+            sr = restore(net, clip.lq, masks.get(clip.name), protocol)
+            gt = clip.gt[:][[*protocol.wanted(len(clip))]]
+            found = frame_scores(sr, gt, ('psnr',), channel=protocol.channel)
+            scores.append(found.psnr.mean())
+            images[clip.name] = sr[len(sr)//2]
+        return float(np.mean(scores)), images
     return validate
 
 # %% ../../nbs/6_training/03_run.ipynb #9ed3bc50
