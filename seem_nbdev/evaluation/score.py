@@ -23,7 +23,7 @@ from ..masks import masks_for, options_text
 
 # %% auto #0
 __all__ = ['SCORES', 'FLOW', 'load_flow', 'metric_networks', 'frame_scores', 'Candidate', 'device_name', 'check_metrics',
-           'score_clip', 'code_of', 'score_key', 'score']
+           'check_scored', 'score_clip', 'code_of', 'score_key', 'score']
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #f28ef5f6
 def _pairs(found, column, t): # of frames 1, 2, ...: NaN for the first, and where nothing is seen
@@ -135,6 +135,10 @@ def check_metrics(
     check(not pairs or not gaps, f"{', '.join(pairs)} compare a frame with the one before it, and "
           f"of {t} frames {[*wanted][:5]} are scored; leave them out")
 
+def check_scored(clip):
+    "Only what has ground truth can be scored."
+    check(clip.gt is not None, f"clip {clip.name!r} has no ground truth; it cannot be scored")
+
 def score_clip(
     candidate:Candidate,
     clip,               # with ground truth
@@ -146,7 +150,7 @@ def score_clip(
     **context,          # of `make_rows`: profile, table, ...
 )->tuple:               # rows; the middle frame of the result
     "Restore a clip and score its frames."
-    check(clip.gt is not None, f"clip {clip.name!r} has no ground truth; it cannot be scored")
+    check_scored(clip)
     check_metrics(metrics, protocol, len(clip.lq))
     start, wanted = time.perf_counter(), [*protocol.wanted(len(clip.lq))]
     sr = restore(candidate.net, clip.lq, masks, protocol, dtype, each)
@@ -241,6 +245,7 @@ def _kept(key, clip, masks)->Path:
 
 def _score(candidate, clip, key, how, picture, each, context): # rows; time of scoring; middle frame
     "Score one clip, or take its scores from the cache."
+    check_scored(clip)
     masks, path = candidate.masks_of(clip), None
     about = candidate.about | context | dict(clip=clip.name)
     if key:
