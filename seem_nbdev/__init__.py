@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 
 # %% ../nbs/9_use/03_names.ipynb #d72829b9
 _MODULES = { # module: the names of it that are offered here
+    'models': 'make_network',
     'models.seem': 'SEEM SEEMConfig SAMRepresentation',
     'models.basicvsr': 'BasicVSR',
     'models.edvr': 'EDVR',
-    'masks.priors': 'make_prior',
-    'masks.sam': 'SAMPrior',
-    'masks.store': 'MaskStore',
+    'masks': 'make_prior masks_for MaskStore SAMPrior',
+    'data': 'dataset',
+    'data.clips': 'find_clips',
     'data.images': 'imresize',
-    'data.clips': 'read_frames',
     'metrics.quality': 'psnr ssim',
     'weights.checkpoints': 'load',
     'evaluation.restore': 'restore',

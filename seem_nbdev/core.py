@@ -345,8 +345,8 @@ class Parameter:
 
 def described(
     target:str, # 'module:name' of a function or a class
-)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields and
-                # those of its bases in that module
+)->tuple:       # (its docstring, name -> `Parameter`); a class: of its `__init__`, or its fields,
+                # those of its bases in that module included
     "What the source says; nothing is imported but the packages above."
     module, _, name = target.partition(':')
     source = Path(importlib.util.find_spec(module).origin).read_text(encoding='utf-8')

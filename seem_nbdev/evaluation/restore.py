@@ -98,7 +98,8 @@ FEATURE_BYTES = 3*2**30 # of the features that a recurrent network may hold
 def _by_clip(net, lqs, masks, wanted, protocol):
     "The frames `wanted` of a clip (1,t,3,h,w), which the network sees whole."
     t, _, h, w = lqs.shape[1:]
-    segment = max(8, FEATURE_BYTES//(4*h*w*net.mid_channels*(2 if net.has_seem else 1)))
+    d = getattr(net, 'mid_channels', 64)*(2 if net.has_seem else 1)
+    segment = max(8, FEATURE_BYTES//(4*h*w*d))
     restored = lambda *clip: (sr[0] for sr in net.restored(*clip[:2], segment, clip[2]))
     if not protocol.mirror: return restored(lqs, masks, wanted)
     lqs, masks = (x if x is None else torch.cat((x, x.flip(1)), 1) for x in (lqs, masks))

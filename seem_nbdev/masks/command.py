@@ -78,7 +78,7 @@ def _shard(text):
           f"--shard is {text!r}, expected I/N from 1/N to N/N, such as 2/8")
     return int(found[1]) - 1, int(found[2])
 
-def _sources(frames, dataset):
+def _clips(frames, dataset):
     "The clips that need masks."
     from seem_nbdev import data
     from seem_nbdev.data.clips import find_clips
@@ -89,11 +89,11 @@ def _sources(frames, dataset):
 
 FULL = 480 # pixels: low-resolution frames of the usual data sets are 120 to 270 high
 
-def _warn_of_full_frames(source):
+def _warn_of_full_frames(clip):
     "Masks belong to the low-resolution frames; of the others they cost 16 times as much."
-    h, w = next(iter(source)).shape[:2]
+    h, w = clip.lq.shape[1:3]
     if min(h, w) >= FULL: warnings.warn(
-        f"frames of {source.name} are {w}x{h} and look like full-resolution ones; masks belong to "
+        f"frames of {clip.name} are {w}x{h} and look like full-resolution ones; masks belong to "
         f"the low-resolution frames that a network is given: {w//4}x{h//4}, if these are its goal")
 
 # %% ../../nbs/2_masks/05_command.ipynb #25ea2b97
@@ -103,7 +103,8 @@ def masks(
     /, *,
     dataset:str|None=None, # FRAMES is the folder of this data set, of REDS, REDS4, Vimeo-90K, Vid4:
                            # masks of its clips for training, or of all where it has none
-    prior:str='sam',       # where masks come from: sam, superpixel, files, shuffled, random, none, oracle
+    prior:str='sam',       # where masks come from: sam, superpixel, files, none, oracle, or a
+                           # control, shuffled or random
     of:str|None=None,      # the prior a control is made from [default: superpixel]
     device:str|None=None,  # cpu, cuda, cuda:1, ...; default: a GPU if there is one
     shard:str='1/1',       # I/N: only every N-th clip, from the I-th on: for jobs of a queue
@@ -125,16 +126,16 @@ def masks(
     shard = _shard(shard)
     rank, count = this_process()
     options = {k.replace('-', '_'): v for k, v in options.items()}
-    sources, path, store = _sources(frames, dataset), store, MaskStore(store)
+    clips, path, store = _clips(frames, dataset), store, MaskStore(store)
     prior = prior_from(prior, of, device, **options)
-    if sources and not rank: _warn_of_full_frames(sources[0])
-    filled = store.fill(sources, prior, shard=shard)
+    if clips and not rank: _warn_of_full_frames(clips[0])
+    filled = store.fill(clips, prior, shard=shard)
     wait_for_all()
     if rank: return
-    number, size = stored_size(store, [s.name for s in sources])
+    number, size = stored_size(store, [c.name for c in clips])
     amount = f"{size/1e6:.1f} MB" if size >= 1e6 else f"{size/1e3:.1f} kB"
     each = f", {size/number/1e3:.1f} kB a frame" if number else '' # none: a share without clips
-    print(f"{path}: {number} frames of {len(sources)} clips, {amount}{each}")
+    print(f"{path}: {number} frames of {len(clips)} clips, {amount}{each}")
     did = (f"{filled.computed} frames computed" if count == 1 else
            f"this process computed {filled.computed} of its {filled.frames} frames")
     rate = f", {filled.computed/filled.seconds:.1f} frames/s" if filled.computed else ''

@@ -5,8 +5,7 @@
 # %% ../../nbs/1_models/00_networks.ipynb #5cd5684c
 from __future__ import annotations
 import inspect
-from importlib import import_module
-from ..core import SeemError, check, one_of
+from ..core import SeemError, check, one_of, resolve
 
 # %% auto #0
 __all__ = ['NETWORKS', 'network_class', 'make_network', 'group_of', 'arch_of']
@@ -15,6 +14,7 @@ __all__ = ['NETWORKS', 'network_class', 'make_network', 'group_of', 'arch_of']
 NETWORKS = { # name -> 'module:class', imported when it is asked for
     'bicubic': 'seem_nbdev.models.layers:Bicubic',
     'basicvsr': 'seem_nbdev.models.basicvsr:BasicVSR',
+    'basicvsrpp': 'seem_nbdev.models.basicvsrpp:BasicVSRPP',
     'edvr': 'seem_nbdev.models.edvr:EDVR',
     'spynet': 'seem_nbdev.models.layers:SPyNet',
 }
@@ -23,8 +23,7 @@ def network_class(
     name:str, # in `NETWORKS`
 )->type:
     "The class of a network."
-    module, _, cls = NETWORKS[one_of(name, NETWORKS, 'network')].partition(':')
-    return getattr(import_module(module), cls)
+    return resolve(NETWORKS[one_of(name, NETWORKS, 'network')])
 
 # %% ../../nbs/1_models/00_networks.ipynb #8d94014d
 def make_network(

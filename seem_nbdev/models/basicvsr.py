@@ -7,26 +7,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from .layers import (
-    SPyNet, Upsampler, check_lqs, check_sizes, flow_warp,
-                               lrelu, residual_blocks)
+    SPyNet, Trunk, Upsampler, check_lqs, check_sizes, flow_warp,
+                               lrelu)
 from .seem import (
     SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
-__all__ = ['Trunk', 'seem_modules', 'frame_representations', 'compute_flows', 'propagate', 'restored', 'BasicVSR']
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #5c152eea
-class Trunk(nn.Module):
-    "psi and Ref of Eq. 12: (n,3+d,h,w) frame and warped feature -> (n,d,h,w)."
-    def __init__(self, mid_channels:int=64, num_blocks:int=30): # d; residual blocks
-        super().__init__()
-        conv = nn.Conv2d(3+mid_channels, mid_channels, 3, padding=1)
-        blocks = residual_blocks(num_blocks, mid_channels)
-        self.main = nn.Sequential(conv, nn.LeakyReLU(0.1), blocks)
-
-    def psi(self, x): return self.main[1](self.main[0](x))
-    def ref(self, x): return self.main[2](x)
-    def forward(self, x): return self.main(x)
+__all__ = ['seem_modules', 'frame_representations', 'compute_flows', 'propagate', 'restored', 'BasicVSR']
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #4637ea3f
 def seem_modules(
@@ -137,8 +124,8 @@ class BasicVSR(Upsampler):
         seem = seem_config(seem)
         self.mid_channels = mid_channels
         self.spynet = SPyNet()
-        self.backward_trunk = Trunk(mid_channels, num_blocks)
-        self.forward_trunk = Trunk(mid_channels, num_blocks)
+        self.backward_trunk = Trunk(3 + mid_channels, mid_channels, num_blocks)
+        self.forward_trunk = Trunk(3 + mid_channels, mid_channels, num_blocks)
         self.fusion = nn.Conv2d(2*mid_channels, mid_channels, 1)
         self.seem = seem_modules(mid_channels, seem) if seem else None
 

@@ -6,55 +6,15 @@
 from __future__ import annotations
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 from ..core import check
-from .layers import (Upsampler, check_lqs, check_sizes, lrelu,
+from .layers import (Upsampler, check_lqs, check_sizes, deform_conv, lrelu,
                                pad_to_multiple, residual_blocks)
 from .seem import (
     SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
-__all__ = ['deform_grid', 'deform_columns', 'deform_conv', 'DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion',
-           'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem', 'check_window', 'EDVR', 'inflate_frames']
-
-# %% ../../nbs/1_models/04_edvr.ipynb #d75bf26f
-def deform_grid(
-    offset:Tensor, # (n,g*9*2,h,w) in pixels, (dy,dx) of the 9 points of each of g groups
-)->Tensor:         # (n*g,9*h,w,2) as `grid_sample` wants it: (x,y) in [-1,1], edge to edge
-    "Where a deformable 3x3 convolution looks: the 9 pixels around each pixel, plus offsets."
-    h, w = offset.shape[2:]
-    dy, dx = offset.unflatten(1, (-1, 9, 2)).unbind(3)  # (n,g,9,h,w) each
-    k, ys, xs = (torch.arange(size).to(offset) for size in (9, h, w))
-    ys, xs = ys[:, None] + (k//3 - 1)[:, None, None], xs + (k%3 - 1)[:, None, None]
-    y, x = torch.add((2*ys + 1)/h - 1, dy, alpha=2/h), torch.add((2*xs + 1)/w - 1, dx, alpha=2/w)
-    return torch.stack((x, y), -1).flatten(2, 3).flatten(0, 1)
-
-# %% ../../nbs/1_models/04_edvr.ipynb #6c4c1966
-def deform_columns(
-    x:Tensor,      # (n,c,h,w)
-    offset:Tensor, # (n,g*9*2,h,w) in pixels
-    mask:Tensor,   # (n,g*9,h,w) weight of every point
-)->Tensor:         # (n,c*9,h,w)
-    "The 9 weighted samples that a deformable convolution takes at every pixel; zeros outside `x`."
-    n, c, h, w = x.shape
-    groups = x.reshape(-1, 9*c//mask.shape[1], h, w)                           # (n*g,c/g,h,w)
-    samples = F.grid_sample(groups, deform_grid(offset), align_corners=False)  # (n*g,c/g,9*h,w)
-    return (samples.unflatten(2, (9, h))*mask.reshape(-1, 1, 9, h, w)).view(n, c*9, h, w)
-
-# %% ../../nbs/1_models/04_edvr.ipynb #dd7ac53a
-def deform_conv(
-    x:Tensor,      # (n,c,h,w) float32 or float64
-    offset:Tensor, # (n,g*9*2,h,w) in pixels, (dy,dx) of the 9 points of every group
-    mask:Tensor,   # (n,g*9,h,w) weight of every point
-    weight:Tensor, # (d,c,3,3)
-    bias:Tensor,   # (d)
-)->Tensor:         # (n,d,h,w)
-    "Modulated deformable 3x3 convolution."
-    weight, bias = weight.to(x), bias.to(x)
-    with torch.autocast(x.device.type, enabled=False):
-        if x.is_cuda: return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
-        columns = map(deform_columns, x.split(1), offset.split(1), mask.split(1))
-        return torch.cat([F.conv2d(c, weight.flatten(1)[..., None, None], bias) for c in columns])
+__all__ = ['DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion', 'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem',
+           'check_window', 'EDVR', 'inflate_frames']
 
 # %% ../../nbs/1_models/04_edvr.ipynb #1a259463
 class DeformConv(nn.Module):

@@ -4,8 +4,9 @@
 
 # %% ../../nbs/1_models/02_layers.ipynb #986ad7b7
 from __future__ import annotations
+import zlib
 from contextlib import redirect_stdout
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from ..data.images import bicubic_upsample
 
 # %% auto #0
 __all__ = ['check_lqs', 'value_range', 'check_range', 'check_sizes', 'Network', 'flow_warp', 'scaled_init_', 'ResidualBlock',
-           'residual_blocks', 'lrelu', 'Upsampler', 'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid',
-           'SPyNet']
+           'residual_blocks', 'Trunk', 'lrelu', 'deform_grid', 'deform_columns', 'deform_conv', 'Upsampler',
+           'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid', 'SPyNet', 'golden_weights_']
 
 # %% ../../nbs/1_models/02_layers.ipynb #cc2543a7
 def check_lqs(
@@ -88,6 +89,16 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name='seem_nbdev',
         if not state.keys() <= own.keys(): raise KeyError('nothing, but has more')
         return {}
 
+    def restored(self,
+        lqs:Tensor,       # (n,t,3,h,w) RGB in [0,1]
+        masks=None,       # (n,t,c,h,w), exactly if there is SEEM
+        segment=None,     # frames whose features a network holds at a time, if it can; None: all
+        wanted=None,      # indices of the frames to yield, in order; None: all t
+    ):                    # yields frames (n,3,4h,4w)
+        "The frames of `self(lqs, masks)` one by one, for a network of kind 'clip'."
+        for i, sr in enumerate(self(lqs, masks).unbind(1)):
+            if wanted is None or i in wanted: yield sr
+
     @classmethod
     def from_pretrained(cls,
         pretrained_model_name_or_path, # folder that `save_pretrained` wrote, or 'user/name'
@@ -114,10 +125,12 @@ def flow_warp(
     check(flow.shape == (n, h, w, 2),
           f"flow is {tuple(flow.shape)}, expected {(n, h, w, 2)} for features {tuple(x.shape)}")
     ys, xs = torch.arange(h, device=x.device)[:, None], torch.arange(w, device=x.device)
-    dx, dy = flow.float().unbind(-1)
+    exact = torch.promote_types(x.dtype, torch.float32) # 8 bits cannot say "pixel 137.3"
+    dx, dy = flow.to(exact).unbind(-1)
     grid = torch.stack((xs + dx, ys + dy), -1)                    # (n,h,w,2) in pixels
     grid = 2*grid/grid.new_tensor([max(w-1, 1), max(h-1, 1)]) - 1 # in [-1,1]
-    return F.grid_sample(x.float(), grid, padding_mode=padding_mode, align_corners=True).to(x.dtype)
+    out = F.grid_sample(x.to(exact), grid, padding_mode=padding_mode, align_corners=True)
+    return out.to(x.dtype)
 
 # %% ../../nbs/1_models/02_layers.ipynb #d9ad8699
 def scaled_init_(
@@ -150,10 +163,67 @@ def residual_blocks(
     "A stack of `ResidualBlock`s."
     return nn.Sequential(*(ResidualBlock(mid_channels) for _ in range(num_blocks)))
 
+# %% ../../nbs/1_models/02_layers.ipynb #202e55ae
+class Trunk(nn.Module):
+    "psi and Ref of Eq. 12: a convolution with leaky ReLU, and residual blocks."
+    def __init__(self,
+        in_channels:int,  # of all that psi joins
+        mid_channels:int, # d
+        num_blocks:int,   # of Ref
+    ):
+        super().__init__()
+        conv = nn.Conv2d(in_channels, mid_channels, 3, padding=1)
+        self.main = nn.Sequential(conv, nn.LeakyReLU(0.1), residual_blocks(num_blocks, mid_channels))
+
+    def psi(self, x): return self.main[1](self.main[0](x))
+    def ref(self, x): return self.main[2](x)
+    def forward(self, x): return self.main(x)
+
 # %% ../../nbs/1_models/02_layers.ipynb #93b9a8c5
 def lrelu(x:Tensor)->Tensor:
     "Leaky ReLU with slope 0.1, the activation of both networks outside their residual blocks."
     return F.leaky_relu(x, 0.1)
+
+# %% ../../nbs/1_models/02_layers.ipynb #4ee4c42b
+def deform_grid(
+    offset:Tensor, # (n,g*9*2,h,w) in pixels, (dy,dx) of the 9 points of each of g groups
+)->Tensor:         # (n*g,9*h,w,2) as `grid_sample` wants it: (x,y) in [-1,1], edge to edge
+    "Where a deformable 3x3 convolution looks: the 9 pixels around each pixel, plus offsets."
+    h, w = offset.shape[2:]
+    dy, dx = offset.unflatten(1, (-1, 9, 2)).unbind(3)  # (n,g,9,h,w) each
+    k, ys, xs = (torch.arange(size).to(offset) for size in (9, h, w))
+    ys, xs = ys[:, None] + (k//3 - 1)[:, None, None], xs + (k%3 - 1)[:, None, None]
+    y, x = torch.add((2*ys + 1)/h - 1, dy, alpha=2/h), torch.add((2*xs + 1)/w - 1, dx, alpha=2/w)
+    return torch.stack((x, y), -1).flatten(2, 3).flatten(0, 1)
+
+# %% ../../nbs/1_models/02_layers.ipynb #3a1174e4
+def deform_columns(
+    x:Tensor,      # (n,c,h,w)
+    offset:Tensor, # (n,g*9*2,h,w) in pixels
+    mask:Tensor,   # (n,g*9,h,w) weight of every point
+)->Tensor:         # (n,c*9,h,w)
+    "The 9 weighted samples that a deformable convolution takes at every pixel; zeros outside `x`."
+    n, c, h, w = x.shape
+    groups = x.reshape(-1, 9*c//mask.shape[1], h, w)                           # (n*g,c/g,h,w)
+    samples = F.grid_sample(groups, deform_grid(offset), align_corners=False)  # (n*g,c/g,9*h,w)
+    return (samples.unflatten(2, (9, h))*mask.reshape(-1, 1, 9, h, w)).view(n, c*9, h, w)
+
+# %% ../../nbs/1_models/02_layers.ipynb #7855604d
+def deform_conv(
+    x:Tensor,      # (n,c,h,w) float32 or float64
+    offset:Tensor, # (n,g*9*2,h,w) in pixels, (dy,dx) of the 9 points of every group
+    mask:Tensor,   # (n,g*9,h,w) weight of every point
+    weight:Tensor, # (d,c,3,3)
+    bias:Tensor,   # (d)
+)->Tensor:         # (n,d,h,w)
+    "Modulated deformable 3x3 convolution."
+    weight, bias = weight.to(x), bias.to(x)
+    with torch.autocast(x.device.type, enabled=False):
+        if x.is_cuda:
+            from torchvision.ops import deform_conv2d
+            return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
+        columns = map(deform_columns, x.split(1), offset.split(1), mask.split(1))
+        return torch.cat([F.conv2d(c, weight.flatten(1)[..., None, None], bias) for c in columns])
 
 # %% ../../nbs/1_models/02_layers.ipynb #e20d980a
 class Upsampler(Network):
@@ -264,3 +334,17 @@ class SPyNet(Network):
         if all_levels: return flows # of the raised size
         flow = resize(flows[-1], (h, w))
         return flow*flow.new_tensor([w/size[1], h/size[0]]).view(1, 2, 1, 1)
+
+# %% ../../nbs/1_models/02_layers.ipynb #42382ef7
+def golden_weights_(
+    model:nn.Module, # filled in place
+    prefix:str='',   # before the names, where `model` is a part of a network
+)->nn.Module:        # the same module
+    "Fill every parameter from the checksum of its name, as the golden files were made."
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            rng = np.random.RandomState(zlib.crc32((prefix + key).encode()))
+            values = rng.standard_normal(tuple(p.shape)).astype(np.float32)
+            scale = 0.01 if p.ndim == 1 else 1/np.sqrt(p[0].numel())
+            p.copy_(torch.from_numpy(values*np.float32(scale)))
+    return model

@@ -13,11 +13,10 @@ import numpy as np, torch
 from torch import nn
 from tqdm import tqdm
 from seem_nbdev.core import (
-    SeemError, atomic_path, check, data_dir, one_of, remove_leftovers, seed_everything, sha256,
+    SeemError, atomic_path, check, one_of, remove_leftovers, seed_everything, sha256,
     this_process)
-from ..data.clips import (
-    CropDataset, degraded, embedded_clips, find_sources, get_clips, home_of, missing_data)
-from ..data.datasets import DiskDataset, records
+from ..data import DATASETS, dataset
+from ..data.clips import CropDataset, find_clips
 from ..evaluation.restore import protocol_of, restore
 from ..evaluation.score import frame_scores
 from ..masks import PRIORS, make_prior
@@ -143,7 +142,8 @@ def make_validate(
     if not config.validate or config.mode == 'flow': return None
     say(f"reading the clips of {config.validate}, for validation")
     protocol = protocol_of(config.validate)
-    clips = get_clips(config.validate, num_frames=config.validate_frames or None)
+    clips = dataset(config.validate).clips(num_frames=config.validate_frames or None)
+    clips = [clip.load() for clip in clips]
     masks = masks_for_all(clips, prior_of(config, device)) if config.has_seem else {}
     def validate(net):
         scores, images = [], {}
@@ -419,10 +419,13 @@ def check_run(
     check_device(config, device)
     check_share(config, this_process()[1])
     if config.has_seem: one_of(config.prior, PRIORS, 'prior')
-    if config.validate and config.mode != 'flow':
-        missing = missing_data(config.validate)
-        check(not missing, f"validate is {config.validate!r}, which lacks {len(missing)} folders: "
-                           f"{'; '.join(missing[:2])}")
+    for name in config.data:
+        check(name in DATASETS or Path(name).exists(), f"unknown data {name!r}; valid: "
+              f"{', '.join(map(repr, DATASETS))}, or a folder of clips")
+    if not config.validate or config.mode == 'flow': return
+    missing = dataset(config.validate).missing()
+    check(not missing, f"validate is {config.validate!r}, which lacks {len(missing)} folders: "
+                       f"{'; '.join(missing[:2])}")
 
 # %% ../../nbs/6_training/03_run.ipynb #755883e0
 class Run:
