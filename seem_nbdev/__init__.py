@@ -17,6 +17,7 @@ _MODULES = { # module: the names of it that are offered here
     'models.seem': 'SEEM SEEMConfig SAMRepresentation',
     'models.basicvsr': 'BasicVSR',
     'models.edvr': 'EDVR',
+    'models.basicvsrpp': 'BasicVSRPP',
     'masks': 'make_prior masks_for MaskStore SAMPrior',
     'data': 'dataset',
     'data.clips': 'find_clips',

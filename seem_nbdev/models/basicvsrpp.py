@@ -19,7 +19,10 @@ __all__ = ['SWEEPS', 'DeformAlignment', 'BasicVSRPP']
 class DeformAlignment(nn.Module):
     "Second-order deformable alignment, guided by flow."
     max_residue = 10 # pixels that a point may be away from where the flow leads
-    def __init__(self, mid_channels:int=64, deform_groups:int=16): # d; half of them for each feature
+    def __init__(self,
+        mid_channels:int=64,  # d
+        deform_groups:int=16, # half of them for each of the two features
+    ):
         super().__init__()
         d, lrelu = mid_channels, nn.LeakyReLU(0.1)
         self.weight = nn.Parameter(torch.empty(d, 2*d, 3, 3))
@@ -39,8 +42,9 @@ class DeformAlignment(nn.Module):
         exact = torch.promote_types(feats.dtype, torch.float32)
         found = self.conv_offset(torch.cat((hint, flow1, flow2), 1)).to(exact)
         *residues, mask = found.chunk(3, 1)
-        offsets = [self.max_residue*torch.tanh(o) + s.flip(1).to(exact).repeat(1, o.shape[1]//2, 1, 1)
-                   for o, s in zip(residues, (flow1, flow2))] # flow is (dx,dy), an offset (dy,dx)
+        at_flow = lambda s, o: s.flip(1).to(exact).repeat(1, o.shape[1]//2, 1, 1) # to (dy,dx)
+        offsets = [self.max_residue*torch.tanh(o) + at_flow(s, o)
+                   for o, s in zip(residues, (flow1, flow2))]
         return deform_conv(feats.to(exact), torch.cat(offsets, 1), mask.sigmoid(),
                            self.weight, self.bias).to(feats.dtype)
 
@@ -95,7 +99,7 @@ class BasicVSRPP(Upsampler):
         for sweep in SWEEPS:
             order, flows = range(t), forward
             if sweep.startswith('backward'): order, flows = order[::-1], backward[::-1]
-            found = self.propagate(sweep, [feats[i] for i in order], flows, [reps[i] for i in order])
+            found = self.propagate(sweep, [(feats[i], reps[i]) for i in order], flows)
             for i, feat in zip(order, found): feats[i].append(feat)
         for i, own in enumerate(feats):
             if wanted is None or i in wanted:
@@ -103,20 +107,21 @@ class BasicVSRPP(Upsampler):
 
     def propagate(self,
         sweep:str, # in `SWEEPS`
-        feats,     # per frame, in the order of the sweep: a list of (n,d,h,w), its own and the sweeps' before
+        frames,    # in the order of the sweep: (features (n,d,h,w), its own first; R_sam)
         flows,     # t-1 flows (n,2,h,w), each from its frame to the one before it in that order
-        reps,      # per frame R_sam (n,d,h,w), or None
     )->list:       # per frame (n,d,h,w)
         "Carry a feature through the clip."
-        trunk, found, warp = self.backbone[sweep], [], lambda x, s: flow_warp(x, s.permute(0, 2, 3, 1))
+        warp = lambda x, flow: flow_warp(x, flow.permute(0, 2, 3, 1))
+        trunk, found = self.backbone[sweep], []
         refine = self.seem.refine if self.has_seem else lambda place, feat, rep: feat
-        for i, (own, rep) in enumerate(zip(feats, reps)):
+        for i, (own, rep) in enumerate(frames):
             feat = torch.zeros_like(own[0])
             if i > 0:
                 one, flow1 = found[-1], flows[i-1]
                 two, flow2, hint2 = (torch.zeros_like(x) for x in (one, flow1, one))
                 if i > 1:
-                    two, flow2 = found[-2], flow1 + warp(flows[i-2], flow1) # by way of the one between
+                    two = found[-2]
+                    flow2 = flow1 + warp(flows[i-2], flow1) # by way of the frame between
                     hint2 = warp(two, flow2)
                 hint = torch.cat((warp(one, flow1), own[0], hint2), 1)
                 feat = self.deform_align[sweep](torch.cat((one, two), 1), hint, flow1, flow2)
@@ -129,8 +134,9 @@ class BasicVSRPP(Upsampler):
         blocks = lambda part: len({k.removeprefix(f'{part}.main.2.').split('.')[0] for k in state
                                    if k.startswith(f'{part}.main.2.')})
         d = state['feat_extract.main.0.weight'].shape[0]
+        offsets = f'deform_align.{SWEEPS[0]}.conv_offset.6.weight'
         return dict(mid_channels=d, num_blocks=blocks('backbone.backward_1'),
                     hr_channels=state['conv_hr.weight'].shape[0], seem=config_of(state),
                     num_extract_blocks=blocks('feat_extract'),
                     num_reconstruct_blocks=blocks('reconstruction'),
-                    deform_groups=state['deform_align.backward_1.conv_offset.6.weight'].shape[0]//27)
+                    deform_groups=state[offsets].shape[0]//27)

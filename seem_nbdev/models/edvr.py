@@ -10,7 +10,7 @@ from ..core import check
 from .layers import (Upsampler, check_lqs, check_sizes, deform_conv, lrelu,
                                pad_to_multiple, residual_blocks)
 from .seem import (
-    SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
+    SAMRepresentation, SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
 __all__ = ['DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion', 'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem',
@@ -172,7 +172,8 @@ def edvr_seem(
     "Everything that SEEM adds to EDVR."
     check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
           "branches belong to BasicVSR (Table 6), EDVR has none; leave them out")
-    return SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config)
+    rep = SAMRepresentation(mid_channels, config.mask_channels)
+    return SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config, rep)
 
 # %% ../../nbs/1_models/04_edvr.ipynb #b2a280b2
 def check_window(

@@ -173,7 +173,8 @@ class Trunk(nn.Module):
     ):
         super().__init__()
         conv = nn.Conv2d(in_channels, mid_channels, 3, padding=1)
-        self.main = nn.Sequential(conv, nn.LeakyReLU(0.1), residual_blocks(num_blocks, mid_channels))
+        blocks = residual_blocks(num_blocks, mid_channels)
+        self.main = nn.Sequential(conv, nn.LeakyReLU(0.1), blocks)
 
     def psi(self, x): return self.main[1](self.main[0](x))
     def ref(self, x): return self.main[2](x)

@@ -173,11 +173,12 @@ class SEEMPlaces(nn.ModuleDict):
         places, # their names; those that begin with 'forward' or 'backward' belong to a branch
         mid_channels:int, # D, the width of the host's features
         config:SEEMConfig,
+        rep:SAMRepresentation|None=None, # f_r, where its random weights are to be drawn first
     ):
         there = [p for p in places if config.branches in ('both', p.partition('_')[0])]
-        seem = lambda: SEEM(mid_channels, config.reduction, config.zero_init)
-        super().__init__({'rep': SAMRepresentation(mid_channels, config.mask_channels),
-                          **{place: seem() for place in there}})
+        seems = {p: SEEM(mid_channels, config.reduction, config.zero_init) for p in there}
+        rep = rep or SAMRepresentation(mid_channels, config.mask_channels)
+        super().__init__({'rep': rep, **seems})
 
     def refine(self, place, feat, rep):
         "The host's sum: F + f_seem(F, R_sam), or F where there is no SEEM."
