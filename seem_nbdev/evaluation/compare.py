@@ -80,8 +80,8 @@ def with_prior(
     guided = [c for c in candidates if c.net.has_seem]
     trained = {c.net.weights.prior: c.net.weights.prior_options for c in guided}
     if len(trained) == 1: name = name or [*trained][0] or None
-    check(name or not guided, f"{', '.join(c.label for c in guided)} takes masks, and of which kind "
-          f"is not known, or differs: give --prior, one of {', '.join(PRIORS)}")
+    check(name or not guided, f"{', '.join(c.label for c in guided)} takes masks, and of which "
+          f"kind is not known, or differs: give --prior, one of {', '.join(PRIORS)}")
     check(guided or not name, f"--prior {name} is for networks with SEEM, and none is given")
     check((name == 'files') == bool(labels), "--labels FOLDER belongs to --prior files")
     check(name == 'sam' or not sam, "--sam belongs to --prior sam")
@@ -97,7 +97,7 @@ def warn(
     candidates:list, # the first is what the others are compared with
     protocol:Protocol,
 ):
-    "Say what makes a comparison unfair: frames that a network was not trained for, a missing control."
+    "Say what makes a comparison unfair: other frames than in the training, no control."
     for c in candidates:
         degradation = getattr(c.net.weights, 'degradation', 'BI')
         if degradation != protocol.degradation: warnings.warn(
@@ -106,11 +106,11 @@ def warn(
     first = candidates[0]
     for c in candidates[1:]:
         if not c.net.has_seem or first.net.has_seem or first.net.kind != c.net.kind: continue
-        if 'control' in first.label: continue
+        if any('control' in other.label for other in candidates): continue
         control = c.label.replace('_seem_only', '_control').replace('_seem', '_control')
         known = f", {control}," if control in CHECKPOINTS and control != c.label else ''
-        warnings.warn(f"{c.label} has been trained further than {first.label}; what SEEM itself adds "
-                      f"says its control{known} the backbone fine-tuned as long without SEEM")
+        warnings.warn(f"{c.label} has been trained further than {first.label}; what SEEM itself "
+                      f"adds says its control{known} the backbone fine-tuned as long without SEEM")
 
 # %% ../../nbs/7_evaluation/04_compare.ipynb #22f5f229
 def score_table(

@@ -117,8 +117,9 @@ def _given(net, masks, shape):
         check(masks is None, f"masks are given to a {name} without SEEM; leave them out")
         return None
     t, h, w, _ = shape
-    found = f"masks are {getattr(masks, 'dtype', type(masks).__name__)} {getattr(masks, 'shape', '')}"
-    check(tuple(getattr(masks, 'shape', ())) == (t, c, h, w), f"{found}, expected {t, c, h, w}")
+    size = tuple(getattr(masks, 'shape', ()))
+    found = f"masks are {getattr(masks, 'dtype', type(masks).__name__)} {size}"
+    check(size == (t, c, h, w), f"{found}, expected {t, c, h, w}")
     masks = np.asarray(masks[:])
     check(masks.dtype.kind in 'bf', f"{found}, expected bool or float")
     return torch.from_numpy(masks)[None]

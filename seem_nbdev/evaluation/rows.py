@@ -192,7 +192,7 @@ def method_name(
 def _named(rows): return rows.assign(method=[*map(method_name, rows.model, rows.seem)])
 
 # %% ../../nbs/7_evaluation/03_rows.ipynb #6abcdede
-def pivot_ordered(rows, index, columns, values='value'): # names of columns: down, across, what is shown
+def pivot_ordered(rows, index, columns, values='value'): # columns: down, across, what is shown
     "Rows as a table, in order of first appearance, averages last."
     axes, last = [*index, *columns], {AVERAGE: 1, AVERAGE_FRAMES: 2}
     twice = rows.loc[rows.duplicated(axes), axes].head(1).to_dict('records')
@@ -285,7 +285,8 @@ def value_text(
 )->str:              # 'mean ± deviation [low, high]'
     "A number with all that is known of its uncertainty."
     heading = 'Δ'*delta + METRICS[row.metric].label
-    value, low, high = (cell_text(getattr(row, c, np.nan), heading) for c in ('value', 'low', 'high'))
+    value, low, high = (cell_text(getattr(row, c, np.nan), heading)
+                        for c in ('value', 'low', 'high'))
     off = getattr(row, 'std', np.nan)
     if not pd.isna(off): value += f' ± {cell_text(off, heading[delta:])}'
     return value if low == '–' else f'{value} [{low}, {high}]'

@@ -89,7 +89,7 @@ class Candidate:
     label:str              # in the column `model`
     net:nn.Module          # of `models.NETWORKS`, or of one of their kinds
     prior:object=None      # a prior, for a network that takes masks: columns prior, prior_options
-    masks:Mapping|None=None # clip name -> masks; None: those of the prior, computed or from its cache
+    masks:Mapping|None=None # clip name -> masks; None: the prior's, computed or from the cache
     seem:str=''            # in the column `seem`; '': 'full' where the network takes masks
     checkpoint:str=''      # sha256 of its file; of several, one over the other, joined by '+'
     seed:int|None=None     # of its training, where there are several
@@ -158,7 +158,8 @@ def score_clip(
     gt = np.asarray(clip.gt[:])[wanted]
     scores = frame_scores(sr, gt, metrics, networks, protocol.channel, protocol.crop_border)
     scores = scores.assign(frame=[wanted[i] for i in scores.frame])
-    device = device_name(candidate.net) + (f", {str(dtype).removeprefix('torch.')}" if dtype else '')
+    device = device_name(candidate.net)
+    if dtype: device += f", {str(dtype).removeprefix('torch.')}"
     about = candidate.about | dict(
         dataset=protocol.dataset, degradation=protocol.degradation, channel=protocol.channel,
         crop_border=protocol.crop_border, clip=clip.name, seconds=seconds, device=device) | context
@@ -200,7 +201,8 @@ _PACKAGE, _THIS = 'seem_nbdev', 'seem_nbdev.evaluation.score'
 def _digest(array)->str:
     "Checksum of an array: its shape, its kind of numbers, its values."
     array = np.ascontiguousarray(array[:])
-    return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).hexdigest()
+    about = repr((array.shape, array.dtype.str)).encode()
+    return hashlib.sha256(about + array.tobytes()).hexdigest()
 
 def _net_digest(net:nn.Module)->str:
     "Checksum of a network: its layers, its weights and how they lie in memory."
@@ -291,7 +293,8 @@ def score(
             for i in mine:
                 bar.set_postfix_str(clips[i].name)
                 picture = pictures is not None and i == 0
-                rows, when, middle = _score(candidate, clips[i], key, how, picture, bar.update, context)
+                rows, when, middle = _score(candidate, clips[i], key, how, picture, bar.update,
+                                            context)
                 if when: bar.update(frames[i])
                 if picture: pictures[candidate.name] = middle
                 own[i] = rows, when

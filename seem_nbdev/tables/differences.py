@@ -11,9 +11,10 @@ import numpy as np, pandas as pd
 from scipy.stats import t
 from tabulate import tabulate
 from ..core import asset, atomic_path, check, one_of
-from ..evaluation.rows import (
-    AVERAGE, AVERAGE_FRAMES, METRICS, RUN, SETTING, cell_text, check_rows, clip_means, difference_rows,
-    format_table, method_name, one_profile, pivot_ordered, value_text, with_average)
+from seem_nbdev.evaluation.rows import (
+    AVERAGE, AVERAGE_FRAMES, METRICS, RUN, SETTING, cell_text, check_rows, clip_means,
+    difference_rows, format_table, method_name, one_profile, pivot_ordered, value_text,
+    with_average)
 
 # %% auto #0
 __all__ = ['over_trainings', 'training_gains', 'pooled_gains', 'paper_layout', 'published', 'published_table', 'published_gains',
@@ -214,7 +215,8 @@ def save_table(
     csv = table.set_axis(text.columns, axis=1).rename_axis(text.index.name)
     tex = markdown_table(table, 'latex_booktabs').replace('Δ', r'$\Delta$').replace('–', '--')
     tex = re.sub(r'\*\*(.+?)\*\*', r'\\textbf{\1}', tex).replace('±', r'$\pm$')
-    files = dict(csv=csv.to_csv(lineterminator='\n'), tex=tex + '\n', md=markdown_table(table) + '\n')
+    files = dict(csv=csv.to_csv(lineterminator='\n'), tex=tex + '\n',
+                 md=markdown_table(table) + '\n')
     paths = [Path(f"{stem}.{suffix}") for suffix in files]
     for path, content in zip(paths, files.values()):
         with atomic_path(path) as tmp: tmp.write_bytes(content.encode())

@@ -258,7 +258,8 @@ _CONTROLS = 'control', 'none', 'no masks', 'shuffled masks'
 _GAINS = {**{table: {'full': _CONTROLS} for table in '134'}, # of -> over
           '2': {'seem-only': ('none', 'seem-only, no masks', 'seem-only, shuffled masks')},
           '5': {'full': ('control', 'none')},
-          '6': {of: ('control', 'none', *(f"{of}, {m}".removeprefix('full, ') for m in _CONTROLS[2:]))
+          '6': {of: ('control', 'none', *(f'{of}, {m}'.removeprefix('full, ')
+                                          for m in _CONTROLS[2:]))
                 for of in ('forward', 'backward', 'full')}}
 
 def table_gains(
@@ -280,7 +281,8 @@ def table_gains(
     shown = {g: names for g, names in groups.items() if names and g != 'other'}
     whole = of(regrouped(rows, dict(all=[name for names in groups.values() for name in names])))
     parts = of(regrouped(rows, shown)) if shown else whole
-    return pd.concat([parts[~parts['clip'].isin([AVERAGE, 'all'])], whole[whole['clip'] == AVERAGE]])
+    parts = parts[~parts['clip'].isin([AVERAGE, 'all'])]
+    return pd.concat([parts, whole[whole['clip'] == AVERAGE]])
 
 # %% ../../nbs/8_tables/01_experiments.ipynb #deec3e66
 def committed_rows(
@@ -357,12 +359,15 @@ class Experiment:
         lines = {v: lacking_weights(v, self.profile) for v in wanted}
         self.variants = [v for v in wanted if not lines[v]]
         absent = missing_clips(self.profile.dataset)
-        if absent or not self.variants: absent += dict.fromkeys(l for own in lines.values() for l in own)
+        if absent or not self.variants:
+            absent += dict.fromkeys(line for own in lines.values() for line in own)
         head = f"profile {profile!r} cannot run yet; {len(absent)} things are missing:"
         check(not absent, '\n- '.join([head, *absent]))
         parts = {v.method: own[-1].split(': ', 1) for v, own in lines.items() if own}
-        self.lacking = pd.DataFrame(parts.values(), pd.Index(parts, name='method'), ['lacks', 'get it'])
-        self.interval = partial(paired_interval, num_resamples=self.profile.num_resamples, seed=seed)
+        self.lacking = pd.DataFrame(parts.values(), pd.Index(parts, name='method'),
+                                    ['lacks', 'get it'])
+        self.interval = partial(paired_interval, seed=seed,
+                                num_resamples=self.profile.num_resamples)
         self.protocol = protocol_of(self.profile.dataset, self.profile.channel)
         self.prior, self.groups, self.speeds, self.pictures = None, None, {}, {}
         if any(v.has_seem for v in self.variants):
@@ -453,7 +458,8 @@ class Experiment:
     def differences(self, rows, gains): # Markdown
         "The gains as a table, averages; all of it, and a table of one line a backbone, are saved."
         if gains.empty: return _shown(_NO_GAINS)
-        self._save(short_table(group_means(rows, self.groups) if self.groups else rows, gains), '_short')
+        means = group_means(rows, self.groups) if self.groups else rows
+        self._save(short_table(means, gains), '_short')
         table = difference_table(gains)
         return self._save(table, '_differences', table if self.groups else table[[AVERAGE]])
 
@@ -504,7 +510,7 @@ def experiment(
 )->Experiment:
     "A table of the paper: says where results go, the price and what is missing, and waits."
     exp = Experiment(table, profile, seed, device, networks)
-    print(f"results go to {results_dir(profile).relative_to(root())} in {root()}; profile {profile}: "
-          f"{exp.profile.price}; {exp.device}")
+    print(f"results go to {results_dir(profile).relative_to(root())} in {root()}")
+    print(f"profile {profile}: {exp.profile.price}; {exp.device}")
     for r in exp.lacking.itertuples(): print(f"not here: {r.Index}: {r.lacks}: {r[2]}")
     return exp

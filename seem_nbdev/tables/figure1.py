@@ -58,10 +58,10 @@ class MaskStudy:
         if self.sam: missing += missing_weights([self.name])
         head = f"profile {profile!r} cannot run yet; {len(missing)} things are missing:"
         check(not missing, '\n- '.join([head, *missing]))
-        options = dict(checkpoint=self.name, dtype='float32') if self.sam else {} # half: other masks
+        options = dict(checkpoint=self.name, dtype='float32') if self.sam else {} # half differs
         self.prior = make_prior('sam' if self.sam else self.name, device=device, **options)
         self.draws = dict(num_resamples=self.run.num_resamples, seed=seed)
-        print(f"results go to {results_dir(profile).relative_to(root())} in {root()}; profile {profile}")
+        print(f"results go to {results_dir(profile).relative_to(root())} in {root()}")
         what = self.sam.title if self.sam else 'a stand-in, not SAM'
         print(f"masks: {self.name}, {what}\n{options_text(self.prior)}")
 
@@ -79,8 +79,8 @@ class MaskStudy:
         self.frames, self.seen, self.masks, self.given = {}, {}, {}, {}
         for set_name, clips in self.sets.items():
             for clip in clips:
-                all_of_them = set_name != 'DAVIS' or clip.name in {*few, *_HAND_PICKED}
-                self._load_clip((set_name, clip.name), clip, DAMAGES if all_of_them else DAMAGES[:1])
+                every = set_name != 'DAVIS' or clip.name in {*few, *_HAND_PICKED}
+                self._load_clip((set_name, clip.name), clip, DAMAGES if every else DAMAGES[:1])
         self.main = [*self.sets][-1]            # DAVIS, if it is there
         count = pd.Series({(*key, how): m.any((2, 3)).sum(1).mean()
                            for (key, how), m in self.masks.items()})
@@ -163,7 +163,7 @@ class MaskStudy:
         rows = pd.concat([make_rows(
             part[['frame', 'value']].rename(columns={'value': key[-1]}), **about,
             **dict(zip(keys, key)), checkpoint='+'.join(filter(None, sums if key[-1] in steady
-                                                               else sums[:1]))) # these need the flow
+                                                               else sums[:1])))
             for key, part in tidy.groupby([*keys, 'metric'], sort=False)], ignore_index=True)
         path = save_rows(rows, results_dir(self.run.name)/'figure1_rows.csv')
         print(f"{path.relative_to(root())}: {len(rows)} rows")
@@ -264,7 +264,8 @@ def against_people(
         key, drawn = ('DAVIS', clip), study.people['DAVIS', clip][None]
         sharp = study.seen[key, 'none'][0]
         small = study.seen[key, 'BIx4'][0].repeat(4, 0).repeat(4, 1)
-        own_masks = dict(none=study.masks[key, 'none'][0], BIx4=enlarged(study.masks[key, 'BIx4'][0], 4))
+        own_masks = dict(none=study.masks[key, 'none'][0],
+                         BIx4=enlarged(study.masks[key, 'BIx4'][0], 4))
         shown[f'{clip}, drawn by a person'] = mask_overlay(sharp, drawn, colors=[(0, .45, .7)])
         for how, frame in dict(none=sharp, BIx4=small).items():
             size = 'sharp' if how == 'none' else f'reduced to {sharp.shape[1]//4}x120'
@@ -282,7 +283,8 @@ def given_and_gained(
     labels = {'masks': 'masks a frame', 'coverage': 'covered', 'mask_area': 'mean area',
               'channel_iou': 'channel IoU', 'next_iou': 'next-frame IoU'}
     per = rows[(rows.model == 'given') & (rows.dataset == study.run.dataset)].pivot_table(
-        index='clip', columns='metric', values='value', aggfunc=['mean', 'max', 'count'], sort=False)
+        index='clip', columns='metric', values='value', aggfunc=['mean', 'max', 'count'],
+        sort=False)
     given = per['mean'].reindex(columns=[*labels]).rename(columns=labels)
     given.insert(3, 'channels ever used', per['max'].masks)
     given.insert(0, 'frames', per['count'].masks)
@@ -400,9 +402,10 @@ def verdict(
     subject = ('SAM is robust to low resolution' if study.sam else
                'these superpixels (not SAM) are robust')
     tested = [v for v in met.values() if v != 'not tested']
+    told = '; '.join(f'{k}: {v}' for k, v in met.items())
     if len(study.sets[study.main]) > 1: lines.insert(
         0, f"**\"{subject}\": for {study.name} on {study.main} {tested.count('met')} of "
-        f"{len(tested)} conditions met** (" + '; '.join(f'{k}: {v}' for k, v in met.items()) + ').\n')
+        f"{len(tested)} conditions met** ({told}).\n")
     if gains.size: lines += _gain_lines(given, gains)
     text = '\n'.join(lines)
     with atomic_path(results_dir(study.run.name)/'figure1_verdict.md') as part:
