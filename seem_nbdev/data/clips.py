@@ -15,8 +15,7 @@ from types import MappingProxyType
 import numpy as np, torch
 from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
-from tqdm import tqdm
-from ..core import atomic_path, cache_dir, check, in_order, one_of
+from ..core import atomic_path, cache_dir, check, in_order, one_of, progress
 from . import images
 from .images import (
     bicubic_downsample, bicubic_upsample, check_frames, imresize, to_float, to_uint8)
@@ -121,7 +120,8 @@ class Frames:
     def __array__(self, dtype=None, copy=None): return self.load().astype(dtype or np.uint8)
     def load(self)->np.ndarray: # (t,h,w,3) uint8
         "All that there are; a bar is shown where that takes seconds."
-        frames = [*tqdm(self, Path(self.key).name, len(self), unit='frame', leave=False, delay=2)]
+        bar = progress(self, Path(self.key).name, len(self), 'frame', leave=False, delay=2)
+        frames = [*bar]
         check(frames, f"{self.key} holds no frames")
         return np.stack(frames)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np, time, torch
 from PIL import Image, UnidentifiedImageError
 from skimage.filters import gaussian
-from tqdm import tqdm
 from ..core import SeemError, atomic_path, check, remove_leftovers, this_process
+from ..core import progress as progress_bar
 from . import dataset
 from .clips import IMAGES, DegradedFrames, frame_files, read_image
 from .datasets import expected_clips, find_root
@@ -210,7 +210,7 @@ def _threads(f, items, text, workers, progress, unit='clip', size=lambda item: 1
     "`f` of every item in turn, in threads that do not make threads of their own."
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    bar = tqdm(desc=text, total=sum(map(size, items)), unit=unit, disable=not progress)
+    bar = progress_bar(desc=text, total=sum(map(size, items)), unit=unit, disable=not progress)
     try:
         for item, result in zip(items, pool.map(f, items)):
             bar.update(size(item))

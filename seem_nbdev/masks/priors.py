@@ -13,8 +13,7 @@ import numpy as np, skimage
 from PIL import Image
 from skimage.filters import gaussian
 from skimage.segmentation import slic
-from tqdm import tqdm
-from ..core import check, in_order, one_of, sha256
+from ..core import check, in_order, one_of, progress, sha256
 from . import PRIORS, make_prior, options_text
 
 # %% auto #0
@@ -65,7 +64,8 @@ class Prior:
         lq = clip.lq if isinstance(clip.lq, (np.ndarray, list)) else clip.lq[:]
         each = range(len(check_frames(lq))) if wanted is None else wanted
         if self.framewise:
-            bar = tqdm(lq[[*each]], f'{self.name} masks', unit='frame', leave=False, delay=2)
+            each_frame = lq[[*each]]
+            bar = progress(each_frame, f'{self.name} masks', unit='frame', leave=False, delay=2)
             planes = np.stack([*self.stream(bar)])
         else: planes = self.whole(Frames(clip.name, lq, clip.gt))[[*each]]
         shape = len(each), *lq.shape[1:]

@@ -12,9 +12,9 @@ from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 import numpy as np
-from tqdm import tqdm
 from ..core import (
     SeemError, atomic_path, cache_dir, check, remove_leftovers, this_process, wait_for_all)
+from ..core import progress as progress_bar
 from .priors import Frames, Prior, check_frames, check_masks
 
 # %% auto #0
@@ -392,7 +392,7 @@ def _fill(store, clips, prior, progress, shard):
     length = lambda c: c.num_frames if hasattr(c, 'num_frames') else len(c)
     left = [max(length(c) - stored_size(store, [c.name])[0], 0) for c in mine]
     share = f' {first + 1}/{count}' if count > 1 else ''
-    with tqdm(total=sum(left), unit='frame', desc=f'{prior.name} masks{share}',
+    with progress_bar(total=sum(left), unit='frame', desc=f'{prior.name} masks{share}',
               disable=not progress or rank > 0, smoothing=.1) as bar:
         for clip, expected in zip(mine, left):
             bar.set_postfix_str(clip.name, refresh=False)
