@@ -190,8 +190,10 @@ def _bold(text, table):
     "Mark the highest PSNR and SSIM of each column, where there are several."
     for i, c in enumerate(table.columns):
         if (c[-1] if isinstance(c, tuple) else c) not in ('PSNR', 'SSIM'): continue
-        best = text.iloc[:, i] == text.iloc[pd.to_numeric(table.iloc[:, i]).argmax(), i]
-        if best.sum() < table.iloc[:, i].notna().sum():
+        values = pd.to_numeric(table.iloc[:, i], errors='coerce') # NaN: a text, or nothing
+        if values.notna().sum() < 2: continue
+        best = text.iloc[:, i] == text.iloc[np.nanargmax(values), i]
+        if best.sum() < values.notna().sum():
             text.iloc[:, i] = text.iloc[:, i].where(~best, '**' + text.iloc[:, i] + '**')
     return text
 
