@@ -126,8 +126,8 @@ def masks(
     shard = _shard(shard)
     rank, count = this_process()
     options = {k.replace('-', '_'): v for k, v in options.items()}
-    clips, path, store = _clips(frames, dataset), store, MaskStore(store)
     prior = prior_from(prior, of, device, **options)
+    clips, path, store = _clips(frames, dataset), store, MaskStore(store)
     if clips and not rank: _warn_of_full_frames(clips[0])
     filled = store.fill(clips, prior, shard=shard)
     wait_for_all()

@@ -20,7 +20,8 @@ OPTIMISERS = {
 }
 
 # %% ../../nbs/6_training/00_training.ipynb #18339fb8
-_LAZY = dict(Run='run', TrainConfig='config', read_config='config', config_names='config', train='loop')
+_LAZY = dict(Run='run', TrainConfig='config', read_config='config', config_names='config',
+             train='loop')
 
 def __getattr__(name): # what needs PyTorch is loaded when it is used
     if name not in _LAZY: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

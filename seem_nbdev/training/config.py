@@ -82,7 +82,8 @@ def _text(x): return isinstance(x, str) and x.strip() != ''
 _LEAST = dict.fromkeys(('num_frames', 'patch_size', 'batch_size', 'steps', 'accumulate',
                         'max_skipped', 'validate_every', 'save_every', 'log_every'), 1)
 _LEAST |= dict.fromkeys(('lr', 'lr_seem', 'lr_min', 'flow_lr_mul', 'clip_grad_norm', 'warmup_steps',
-                         'fix_flow_iter', 'fusion_first', 'num_workers', 'validate_frames', 'seed'), 0)
+                         'fix_flow_iter', 'fusion_first', 'num_workers', 'validate_frames',
+                         'seed'), 0)
 _ELEMENTS = dict( # what a list holds, in words, and how many; None: any number
     data=(_text, 'names or folders', None), init_from=(_text, 'names or files', None),
     periods=(_count, 'steps, 1 or more', None),
@@ -117,7 +118,8 @@ def _check(c):
 
 def _check_network(c):
     "Combinations that the network does not take."
-    net, known = network_class(one_of(c.arch, NETWORKS, 'arch')), [f.name for f in fields(SEEMConfig)]
+    net = network_class(one_of(c.arch, NETWORKS, 'arch'))
+    known = [f.name for f in fields(SEEMConfig)]
     flow = [name for name in NETWORKS if network_class(name).kind == 'flow']
     valid = flow if c.mode == 'flow' else [n for n in NETWORKS if n not in flow]
     one_of(c.arch, valid, f'arch of mode {c.mode!r}:')

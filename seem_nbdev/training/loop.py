@@ -225,8 +225,9 @@ def train_step(
     loss = accumulate_gradient(state, batch)
     moving = [p for group in state.optimiser.param_groups for p in group['params']]
     norm = acc.clip_grad_norm_(moving, config.clip_grad_norm or math.inf)
-    loss, norm = torch.stack((loss, norm)).tolist() # waits for the device, once
-    if done := acc.scaler is not None or math.isfinite(norm):
+    mean = acc.reduce(loss, 'mean') if acc.num_processes > 1 else loss # all decide alike
+    loss, mean, norm = torch.stack((loss, mean, norm)).tolist() # waits for the device, once
+    if done := acc.scaler is not None or math.isfinite(norm) and math.isfinite(mean):
         state.optimiser.step()
         done = not acc.optimizer_step_was_skipped # by the scaler
     if done and state.ema is not None: state.ema.update_parameters(state.net)

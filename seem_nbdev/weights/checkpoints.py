@@ -147,7 +147,7 @@ class Weights:
     "A file of weights, what it lies over, and the network that it fits."
     name:str                 # as it was asked for
     arch:str=''              # in `models.NETWORKS`, or 'sam'; '': of SEEM alone
-    path:Path|None=None      # None: a network without weights, as bicubic interpolation
+    path:Path|None=field(default=None, repr=False) # None: of bicubic interpolation
     base:tuple=()            # of `Weights`: what the file lies over, the lowest first
     args:dict=field(default_factory=dict) # keyword arguments of the network
     prior:str=''             # whose masks it was trained with, where its file says so
