@@ -18,7 +18,7 @@ from seem_nbdev.evaluation.rows import (
     with_average)
 from .score import Candidate
 from ..masks import make_prior
-from ..metrics.quality import paired_interval
+from ..metrics.intervals import paired_interval
 from ..weights import CHECKPOINTS
 from ..weights.checkpoints import load
 

@@ -7,34 +7,18 @@ from __future__ import annotations
 import re, sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 import numpy as np, pandas as pd
 from tabulate import tabulate
 from ..core import SeemError, atomic_path, check, one_of
+from ..metrics import METRICS
 
 # %% auto #0
-__all__ = ['METRICS', 'USER', 'PROFILE_NAMES', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'RUN', 'Metric',
-           'check_rows', 'make_rows', 'clip_means', 'with_average', 'check_rows_path', 'save_rows', 'load_rows',
-           'method_name', 'pivot_ordered', 'pivot', 'one_profile', 'difference_rows', 'cell_text', 'value_text',
-           'difference_table', 'format_table', 'regrouped', 'group_means']
+__all__ = ['USER', 'PROFILE_NAMES', 'ROW_COLUMNS', 'NEEDED', 'SETTING', 'AVERAGE', 'AVERAGE_FRAMES', 'RUN', 'check_rows',
+           'make_rows', 'clip_means', 'with_average', 'check_rows_path', 'save_rows', 'load_rows', 'method_name',
+           'pivot_ordered', 'pivot', 'one_profile', 'difference_rows', 'cell_text', 'value_text', 'difference_table',
+           'format_table', 'regrouped', 'group_means']
 
 # %% ../../nbs/7_evaluation/03_rows.ipynb #73bb16c7
-class Metric(NamedTuple):
-    "What one kind of number is called, its unit, and its decimals: the paper's where it has them."
-    label:str    # heading in a table
-    unit:str     # '1' for a plain number
-    decimals:int # digits after the point
-
-METRICS = {'psnr': Metric('PSNR', 'dB', 4), 'ssim': Metric('SSIM', '1', 5),
-           'lpips': Metric('LPIPS', '1', 4), 'warping_error': Metric('Warping error', '1', 6),
-           'tof': Metric('tOF', 'px', 4),
-           'mask_iou': Metric('Mask IoU', '1', 3), 'mask_recall': Metric('Found again', '1', 3),
-           'mask_precision': Metric('Known masks', '1', 3),
-           'human_iou': Metric('Human IoU', '1', 3),
-           'masks': Metric('Masks', '1', 1), 'coverage': Metric('Covered', '1', 3),
-           'mask_area': Metric('Mean area', '1', 4), 'channel_iou': Metric('Channel IoU', '1', 3),
-           'next_iou': Metric('Next-frame IoU', '1', 3),
-           'parameters': Metric('Parameters', '1', 0)}
 USER = 'user' # in the column `profile`: own networks or clips, at no profile of this library
 PROFILE_NAMES = ('smoke', 'demo', 'small', 'paper', USER) # the first four: `tables.PROFILES`
 ROW_COLUMNS = ('table', 'model', 'seem', 'prior', 'prior_options', 'dataset', 'degradation',

@@ -16,29 +16,18 @@ from ..core import (
     atomic_path, cache_dir, check, get_device, one_of, progress, this_process)
 from .restore import Protocol, device_of, restore
 from .rows import check_rows, load_rows, make_rows, method_name, save_rows
-from ..metrics.temporal import clip_flows, tof, warping_error
-from ..metrics.torch_quality import clip_lpips, clip_psnr, clip_ssim, load_lpips
+from ..metrics import METRICS
+from ..metrics.quality import load_lpips
 from ..weights.checkpoints import load
 from ..masks import masks_for, options_text
 
 # %% auto #0
-__all__ = ['SCORES', 'FLOW', 'load_flow', 'metric_networks', 'frame_scores', 'Candidate', 'device_name', 'check_metrics',
-           'check_scored', 'score_clip', 'code_of', 'score_key', 'score']
+__all__ = ['FLOW', 'load_flow', 'metric_networks', 'frame_scores', 'Candidate', 'device_name', 'check_metrics', 'check_scored',
+           'score_clip', 'code_of', 'score_key', 'score']
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #f28ef5f6
-def _pairs(found, column, t): # of frames 1, 2, ...: NaN for the first, and where nothing is seen
-    return pd.Series(range(t)).map(found.set_index('frame')[column]).to_numpy()
-
-_FUNCTIONS = {
-    'psnr': lambda sr, gt, channel, crop_border, net: clip_psnr(sr, gt, channel, crop_border),
-    'ssim': lambda sr, gt, channel, crop_border, net: clip_ssim(sr, gt, channel, crop_border),
-    'lpips': lambda sr, gt, channel, crop_border, net: clip_lpips(sr, gt, net, crop_border),
-    'warping_error': lambda sr, gt, channel, crop_border, net: _pairs(
-        warping_error(sr, clip_flows(gt, net)), 'warping_mse', len(gt)),
-    'tof': lambda sr, gt, channel, crop_border, net: _pairs(
-        tof(sr, gt, net, crop_border), 'tof_l1', len(gt))}
-SCORES = tuple(_FUNCTIONS)
-_NEEDS = dict(lpips='lpips', warping_error='flow', tof='flow')
+def _metric(name): # of frames
+    return METRICS[one_of(name, [m for m, of in METRICS.items() if of.function], 'metric')]
 
 FLOW = 'spynet' # the checkpoint whose flow the temporal metrics use by default
 
@@ -60,26 +49,27 @@ def metric_networks(
 )->dict:             # 'flow', 'lpips' -> network
     "The networks that metrics need; one that is missing is an error."
     make = dict(flow=lambda: load_flow(flow, device), lpips=lambda: load_lpips(device=device))
-    needed = {_NEEDS.get(one_of(m, SCORES, 'metric')) for m in metrics} - {None}
+    needed = {_metric(m).needs for m in metrics} - {None}
     return {name: make[name]() for name in sorted(needed)}
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #64943981
 def frame_scores(
     sr:np.ndarray, # (t,h,w,3) uint8 RGB, the result
     gt:np.ndarray, # (t,h,w,3) uint8 RGB, the ground truth
-    metrics=('psnr', 'ssim'), # of `SCORES`
+    metrics=('psnr', 'ssim'), # in `METRICS`
     networks=None, # of `metric_networks`
     channel:str='rgb', # of PSNR and SSIM: 'rgb', or 'y' for luma; the others are of RGB
     crop_border:int=0, # pixels left out on each side
 )->pd.DataFrame:   # frame and metrics; NaN where one is not defined, as a temporal one of frame 0
     "The scores of each frame."
-    check(metrics, f"no metrics; valid: {', '.join(SCORES)}")
+    check(metrics, f"no metrics; valid: {', '.join(METRICS)}")
     scores = {'frame': np.arange(len(gt))}
     for m in metrics:
-        needs = _NEEDS.get(one_of(m, SCORES, 'metric'))
-        check(needs in (None, *(networks or {})), f"{m} needs a network; pass those of "
+        metric = _metric(m)
+        check(metric.needs in (None, *(networks or {})), f"{m} needs a network; pass those of "
               "`metric_networks` as networks")
-        scores[m] = _FUNCTIONS[m](sr, gt, channel, crop_border, (networks or {}).get(needs))
+        net = (networks or {}).get(metric.needs)
+        scores[m] = metric(sr, gt, channel, crop_border, net=net)
     return pd.DataFrame(scores)
 
 # %% ../../nbs/7_evaluation/02_score.ipynb #a2919deb
@@ -124,13 +114,13 @@ def device_name(net:nn.Module)->str:
     return f'{device.type}{threads}'
 
 def check_metrics(
-    metrics,  # of `SCORES`
+    metrics,  # in `METRICS`
     protocol:Protocol,
     t:int,    # frames of a clip
 ):
     "Metrics of a frame and the one before it need both."
     wanted = protocol.wanted(t)
-    pairs = [m for m in metrics if _NEEDS.get(m) == 'flow']
+    pairs = [m for m in metrics if _metric(m).needs == 'flow']
     gaps = len(wanted) < 2 or [*wanted] != [*range(wanted[0], wanted[-1] + 1)]
     check(not pairs or not gaps, f"{', '.join(pairs)} compare a frame with the one before it, and "
           f"of {t} frames {[*wanted][:5]} are scored; leave them out")
@@ -143,7 +133,7 @@ def score_clip(
     candidate:Candidate,
     clip,               # with ground truth
     protocol:Protocol=Protocol(),
-    metrics=('psnr', 'ssim'), # of `SCORES`
+    metrics=('psnr', 'ssim'), # in `METRICS`
     networks=None,      # of `metric_networks`
     masks=None,         # of the candidate for this clip
     dtype=None, each=None, # of `restore`
@@ -215,7 +205,7 @@ def _net_digest(net:nn.Module)->str:
 def score_key(
     candidate:Candidate,
     protocol:Protocol,
-    metrics,     # of `SCORES`
+    metrics,     # in `METRICS`
     networks:dict, # of `metric_networks`
     dtype=None,  # of the computation
 )->list|None:    # JSON-able; None: some code is in no file, so nobody can say whether it changed
@@ -223,7 +213,8 @@ def score_key(
     nets = [candidate.net, *networks.values()]
     layers = {type(m).__module__ for net in nets for m in net.modules()}
     layers = {m for m in layers if not m.startswith('torch.')}
-    sources = {m: _source(m) for m in code_of(_THIS, *layers)}
+    functions = {METRICS[m].function.partition(':')[0] for m in metrics}
+    sources = {m: _source(m) for m in code_of(_THIS, *functions, *layers)}
     if None in sources.values(): return None
     code = {m: hashlib.sha256(source).hexdigest() for m, source in sources.items()}
     return [code, [*map(_net_digest, nets)], asdict(protocol), [*metrics], str(dtype),
@@ -273,7 +264,7 @@ def score(
     candidates,     # of `Candidate`
     clips,          # with ground truth
     protocol:Protocol=Protocol(),
-    metrics=('psnr', 'ssim'), # of `SCORES`
+    metrics=('psnr', 'ssim'), # in `METRICS`
     cache:bool=True, # take scores from `$SEEM_CACHE/scores`, and keep them there
     networks:dict|None=None, # of `metric_networks`; None: made here
     dtype=None,     # of the computation; None: that of the weights

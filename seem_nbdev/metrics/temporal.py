@@ -4,29 +4,15 @@
 
 # %% ../../nbs/4_metrics/02_temporal.ipynb #00404ac9
 from __future__ import annotations
-from collections.abc import Callable, Iterable, Iterator
-import numpy as np, pandas as pd, torch
+from collections.abc import Callable, Iterator
+import numpy as np, torch
 from torch import Tensor
-from ..core import check, check_crop_border, get_device
+from ..core import check, check_crop_border
 from ..data.images import check_uint8, to_float
 from ..models.layers import flow_warp
 
 # %% auto #0
 __all__ = ['estimate_flow', 'inside_frame', 'visible', 'clip_flows', 'warping_error', 'tof']
-
-# %% ../../nbs/4_metrics/02_temporal.ipynb #1c8a9e95
-def _check_clip(clip, name:str)->np.ndarray: # (t,h,w,3) uint8, unchanged
-    "Check that a clip has something that could move."
-    check_uint8(clip, name, ndim=4)
-    check(len(clip) > 1, f"{name} has 1 frame, expected 2 or more: nothing moves in one")
-    return clip
-
-def _check_pair(sr, gt):
-    "Check that two clips are of one length and size."
-    _check_clip(sr, 'sr'), _check_clip(gt, 'gt')
-    check(len(sr) == len(gt), f"sr has {len(sr)} frames, gt has {len(gt)}, expected as many")
-    check(sr.shape == gt.shape, f"sr is {sr.shape[1]}x{sr.shape[2]}, "
-          f"gt is {gt.shape[1]}x{gt.shape[2]}, expected one size")
 
 # %% ../../nbs/4_metrics/02_temporal.ipynb #27c3a6cb
 @torch.no_grad()
@@ -76,71 +62,67 @@ def visible(
     return inside_frame(flow) & ~occluded & ~boundary
 
 # %% ../../nbs/4_metrics/02_temporal.ipynb #81b59651
-def _device_of(flow, device):
-    "The device that was asked for, else that of the estimator's weights."
+def _device_of(flow): # of the estimator's weights, if it has any
     weights = next(flow.parameters(), None) if isinstance(flow, torch.nn.Module) else None
-    return get_device(str(device or getattr(weights, 'device', 'cpu')))
+    return getattr(weights, 'device', torch.device('cpu'))
 
-# %% ../../nbs/4_metrics/02_temporal.ipynb #137dd10c
 def clip_flows(
     gt:np.ndarray, # (t,h,w,3) uint8, the ground truth
     flow:Callable, # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w)
-    device=None,   # where the estimator is; None: where its weights are, else the CPU
 )->Iterator[tuple]: # t-1 times: flow (1,2,h,w) to the frame before, and (1,h,w) bool, `visible`
     "Of every frame but the first: where it was in the frame before, and where that can be told."
-    _check_clip(gt, 'gt')
-    device = _device_of(flow, device)
+    device = _device_of(flow)
     for before, now in zip(gt, gt[1:]):
         to, back = (estimate_flow(flow, *pair, device) for pair in ((now, before), (before, now)))
         yield to, visible(to, back)
 
-# %% ../../nbs/4_metrics/02_temporal.ipynb #1af1906c
+# %% ../../nbs/4_metrics/02_temporal.ipynb #2b3f359c
+def _check_pair(sr, gt, crop_border): # -> height, width, border
+    "Check that two clips have something that could move, and are of one length and size."
+    for clip, name in ((sr, 'sr'), (gt, 'gt')):
+        check_uint8(clip, name, ndim=4)
+        check(len(clip) > 1, f"{name} has 1 frame, expected 2 or more: nothing moves in one")
+    check(len(sr) == len(gt), f"sr has {len(sr)} frames, gt has {len(gt)}, expected as many")
+    h, w = gt.shape[1:3]
+    check(sr.shape == gt.shape,
+          f"sr is {sr.shape[1]}x{sr.shape[2]}, gt is {h}x{w}, expected one size")
+    check_crop_border(crop_border, h, w)
+    return h, w, crop_border
+
+# %% ../../nbs/4_metrics/02_temporal.ipynb #958eda19
 def _warped_difference(now, before, flow:Tensor)->Tensor: # 2 x (h,w,3) uint8 -> (1,3,h,w)
     "A frame minus the frame before it, warped onto it, in [-1,1]."
     now, before = (to_float(f)[None].to(flow.device) for f in (now, before))
-    want = (1, 2, *now.shape[2:])
-    check(tuple(flow.shape) == want, f"a flow is {tuple(flow.shape)}, expected {want}")
     return now - flow_warp(before, flow.permute(0, 2, 3, 1))
 
-# %% ../../nbs/4_metrics/02_temporal.ipynb #539d5d84
+# %% ../../nbs/4_metrics/02_temporal.ipynb #ca0a9493
 def warping_error(
-    clip:np.ndarray, # (t,h,w,3) uint8: a result, or the ground truth itself
-    flows:Iterable,  # t-1 pairs: flow (1,2,h,w) to the frame before, (1,h,w) bool; `clip_flows(gt)`
-)->pd.DataFrame:     # frame (from 1), warping_mse in [0,1]^2, warping_mae (levels), visible (share)
+    sr:np.ndarray,     # (t,h,w,3) uint8, the result; the ground truth itself has an error, too
+    gt:np.ndarray,     # (t,h,w,3) uint8, the ground truth, of which the flow is taken
+    net:Callable,      # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w), where its weights are
+    crop_border:int=0, # pixels to leave out on each side
+)->np.ndarray:         # (t,) float64 in [0,1]^2
     "How far every frame is from the one before it, moved as the ground truth moves."
-    rows, flows = [], iter(flows)
-    for t in range(1, len(_check_clip(clip, 'clip'))):
-        flow, seen = next(flows, (None, None))
-        check(flow is not None, f"there are {t - 1} flows for {len(clip)} frames, "
-                                f"expected {len(clip) - 1}: pass them anew for every clip")
-        ok = all(isinstance(x, torch.Tensor) for x in (flow, seen)) and seen.dtype == torch.bool
-        check(ok and seen.shape[1:] == flow.shape[2:], f"flow {t - 1} is no pair of tensors: flow "
-              "(1,2,h,w), and where it can be followed, bool (1,h,w)")
-        off = _warped_difference(clip[t], clip[t - 1], flow)[0][:, seen[0]].double() # NaN if empty
-        rows.append(dict(frame=t, warping_mse=off.square().mean().item(),
-                         warping_mae=255 * off.abs().mean().item(),
-                         visible=seen.double().mean().item()))
-    check(next(flows, None) is None, f"there are more than {len(clip) - 1} flows for {len(clip)} "
-                                     "frames; they belong to another clip")
-    return pd.DataFrame(rows)
+    h, w, k = _check_pair(sr, gt, crop_border)
+    errors = [np.nan]
+    for (flow, seen), before, now in zip(clip_flows(gt, net), sr, sr[1:]):
+        inside = (..., slice(k, h - k), slice(k, w - k))
+        off = _warped_difference(now, before, flow)[inside][0][:, seen[inside][0]].double()
+        errors.append(off.square().mean().item())          # NaN if empty
+    return np.array(errors)
 
 # %% ../../nbs/4_metrics/02_temporal.ipynb #bdcccd01
 def tof(
     sr:np.ndarray,     # (t,h,w,3) uint8, the result
     gt:np.ndarray,     # (t,h,w,3) uint8, the ground truth
-    flow:Callable,     # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w)
+    net:Callable,      # (n,3,h,w), (n,3,h,w) in [0,1] -> (n,2,h,w), where its weights are
     crop_border:int=0, # pixels of the flows to leave out on each side
-    device=None,       # where the estimator is; None: where its weights are, else the CPU
-)->pd.DataFrame:       # columns frame (from 1), tof_l1 (pixels), tof_l2 (pixels)
-    "How far the motion of the result is from that of the ground truth, as means over pixels."
-    _check_pair(sr, gt)
-    (h, w), k = gt.shape[1:3], crop_border
-    check_crop_border(k, h, w)
-    device = _device_of(flow, device)
-    rows = []
+)->np.ndarray:         # (t,) float64 in pixels; NaN for the first frame
+    "How far the motion of the result is from that of the ground truth, as a mean over pixels."
+    h, w, k = _check_pair(sr, gt, crop_border)
+    device, found = _device_of(net), [np.nan]
     for t in range(1, len(gt)):
-        of_sr, of_gt = (estimate_flow(flow, c[t - 1], c[t], device) for c in (sr, gt))
+        of_sr, of_gt = (estimate_flow(net, c[t - 1], c[t], device) for c in (sr, gt))
         off = (of_sr - of_gt)[0, :, k:h - k, k:w - k].double()
-        rows.append(dict(frame=t, tof_l1=off.abs().sum(0).mean().item(),
-                         tof_l2=off.norm(dim=0).mean().item()))
-    return pd.DataFrame(rows)
+        found.append(off.abs().sum(0).mean().item())
+    return np.array(found)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 import re
 import numpy as np, pandas as pd
-from scipy.stats import t
 from tabulate import tabulate
 from ..core import asset, atomic_path, check, one_of
+from ..metrics.intervals import t_interval
 from seem_nbdev.evaluation.rows import (
     AVERAGE, AVERAGE_FRAMES, METRICS, RUN, SETTING, cell_text, check_rows, clip_means,
     difference_rows, format_table, method_name, one_profile, pivot_ordered, value_text,
@@ -63,14 +63,14 @@ def pooled_gains(
     gains:pd.DataFrame, # what `training_gains` gives
 )->pd.DataFrame: # SETTING, a, b, clip, metric, unit, value, std, low, high, n_seeds, n_frames
     "The mean over trainings: of several with deviation and 95 % t-interval, of one with its own."
-    keys = [*SETTING, 'a', 'b', 'clip', 'metric', 'unit']
-    found = gains.groupby(keys, sort=False).agg(
-        value=('value', 'mean'), std=('value', 'std'), low=('low', 'first'), high=('high', 'first'),
-        n_seeds=('seed', 'nunique'), n_frames=('n_frames', 'first')).reset_index()
-    several = found.n_seeds > 1
-    off = t.ppf(.975, found.n_seeds.clip(2) - 1)*found['std']/np.sqrt(found.n_seeds)
-    return found.assign(low=found.low.where(~several, found.value - off),
-                        high=found.high.where(~several, found.value + off))
+    keys, found = [*SETTING, 'a', 'b', 'clip', 'metric', 'unit'], []
+    for key, part in gains.groupby(keys, sort=False):
+        one, n = part.iloc[0], len(part)
+        low, high = t_interval(part.value) if n > 1 else (one.low, one.high)
+        found.append(dict(zip(keys, key)) | dict(
+            value=part.value.mean(), std=part.value.std(), low=low, high=high, n_seeds=n,
+            n_frames=one.n_frames))
+    return pd.DataFrame(found)
 
 # %% ../../nbs/8_tables/02_differences.ipynb #e535451a
 def paper_layout(

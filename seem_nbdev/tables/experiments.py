@@ -25,7 +25,8 @@ from ..evaluation.rows import (
 from ..evaluation.score import Candidate, device_name, score
 from ..masks import make_prior, masks_for_all
 from ..masks.priors import shuffle_masks
-from ..metrics.quality import paired_interval, psnr
+from ..metrics.intervals import paired_interval
+from ..metrics.quality import psnr
 from ..models import make_network, network_class
 from ..models.seem import SEEMConfig
 from .differences import (

@@ -17,7 +17,9 @@ from ..evaluation.rows import AVERAGE, METRICS, make_rows, save_rows
 from ..evaluation.score import load_flow
 from ..masks import make_prior, masks_for, options_text
 from ..masks.priors import read_labels
-from ..metrics.quality import best_matches, paired_interval, psnr
+from ..metrics.intervals import paired_interval
+from ..metrics.overlap import best_matches
+from ..metrics.quality import psnr
 from ..metrics.temporal import estimate_flow
 from .differences import interval_rows, interval_table, published, save_table
 from .experiments import get_profile, missing_clips
