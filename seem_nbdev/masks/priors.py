@@ -14,13 +14,14 @@ from PIL import Image
 from skimage.filters import gaussian
 from skimage.segmentation import slic
 from ..core import check, in_order, one_of, progress, sha256
+from ..data.images import check_frames
 from . import PRIORS, make_prior, options_text
 
 # %% auto #0
-__all__ = ['NUM_MASKS', 'Frames', 'MAX_LABELS', 'SHUFFLES', 'PLACES', 'BITS', 'MaskPrior', 'Prior', 'check_frames', 'check_masks',
-           'paint', 'order_and_pad', 'labels_to_masks', 'SuperpixelPrior', 'NonePrior', 'read_labels',
-           'resample_labels', 'FilesPrior', 'shuffle_masks', 'ControlPrior', 'ShuffledPrior', 'blob_ranks',
-           'RandomPrior', 'bit_planes', 'OraclePrior']
+__all__ = ['NUM_MASKS', 'Frames', 'MAX_LABELS', 'SHUFFLES', 'PLACES', 'BITS', 'MaskPrior', 'Prior', 'check_masks', 'paint',
+           'order_and_pad', 'labels_to_masks', 'SuperpixelPrior', 'NonePrior', 'read_labels', 'resample_labels',
+           'FilesPrior', 'shuffle_masks', 'ControlPrior', 'ShuffledPrior', 'blob_ranks', 'RandomPrior', 'bit_planes',
+           'OraclePrior']
 
 # %% ../../nbs/2_masks/01_priors.ipynb #042b5e8b
 NUM_MASKS = 64 # C of section 3.2; the paper takes at most 64, a prior that has more is cut here
@@ -64,25 +65,12 @@ class Prior:
         lq = clip.lq if isinstance(clip.lq, (np.ndarray, list)) else clip.lq[:]
         each = range(len(check_frames(lq))) if wanted is None else wanted
         if self.framewise:
-            each_frame = lq[[*each]]
-            bar = progress(each_frame, f'{self.name} masks', unit='frame', leave=False, delay=2)
+            what = f'{self.name} masks'
+            bar = progress(lq[[*each]], what, unit='frame', leave=False, delay=2)
             planes = np.stack([*self.stream(bar)])
         else: planes = self.whole(Frames(clip.name, lq, clip.gt))[[*each]]
         shape = len(each), *lq.shape[1:]
         return check_masks(planes, shape, self.channels, f'masks by {self.name!r}', self.dtype)
-
-# %% ../../nbs/2_masks/01_priors.ipynb #256ed9ee
-def check_frames(
-    frames,        # should be (t,h,w,3) uint8 RGB
-    name='frames', # what the message calls them
-)->np.ndarray:     # `frames`, unchanged
-    "Check that `frames` are the uint8 RGB frames of a clip, at least one of one pixel."
-    want = "expected a uint8 array (t,h,w,3) of RGB levels 0..255"
-    check(isinstance(frames, np.ndarray), f"{name} are a {type(frames).__name__}, {want}")
-    check(frames.dtype == np.uint8, f"{name} are {frames.dtype}, {want}; scale and round floats")
-    check(frames.ndim == 4 and frames.shape[-1] == 3 and frames.size > 0, f"{name} are "
-          f"{frames.shape}, {want}; repeat a grey channel, drop alpha, wrap one frame: x[None]")
-    return frames
 
 # %% ../../nbs/2_masks/01_priors.ipynb #7037c4c7
 def check_masks(
@@ -142,7 +130,7 @@ def labels_to_masks(
 @dataclass(frozen=True)
 class SuperpixelPrior(Prior):
     "SLIC superpixels as masks. A stand-in: this is not SAM."
-    num_segments:int=NUM_MASKS # at most this many, and no more than 64
+    num_segments:int=64        # at most this many, and no more than 64
     compactness:float=10.      # large: squares; small: follows colour
     name='superpixel'
 

@@ -15,7 +15,8 @@ import numpy as np
 from ..core import (
     SeemError, atomic_path, cache_dir, check, remove_leftovers, this_process, wait_for_all)
 from ..core import progress as progress_bar
-from .priors import Frames, Prior, check_frames, check_masks
+from ..data.images import check_frames
+from .priors import Frames, Prior, check_masks
 
 # %% auto #0
 __all__ = ['FORMATS', 'LEVEL', 'TOGETHER', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore',
@@ -213,7 +214,8 @@ class MaskStore:
         return self.path/key
 
     def __iter__(self): return iter(self.keys())
-    def __contains__(self, key): return _is_node(self.folder(key), 'array')
+    def __contains__(self, key): # where frames are stored no file is opened
+        return bool(_files(folder := self.folder(key))) or _is_node(folder, 'array')
     def __getitem__(self, key:str)->ClipMasks: # as of a dictionary
         check(key in self, f"{self.path} holds no masks of clip {key!r}; "
                            "make them with `seem masks`")

