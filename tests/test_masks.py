@@ -356,11 +356,12 @@ def test_a_failed_first_run_does_not_bind_the_store(clips, tmp_path, capsys):
 
 
 def test_a_network_takes_masks_from_disk(tmp_path):
-    from seem_nbdev.evaluation.restore import build_model, restore
+    from seem_nbdev.evaluation.restore import restore
+    from seem_nbdev.models import make_network
     lq = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
     store = MaskStore(tmp_path/'masks')
     masks = store.get('x', lq, SuperpixelPrior())
-    model = build_model('basicvsr', seem=True, mid_channels=8, num_blocks=1, hr_channels=8).eval()
+    model = make_network('basicvsr', seem=True, mid_channels=8, num_blocks=1, hr_channels=8).eval()
     assert (restore(model, lq, store['x']) == restore(model, lq, masks)).all()
 
 

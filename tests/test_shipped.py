@@ -1,32 +1,33 @@
 "The shipped networks: there, intact, trained as their configuration says, and better than bicubic interpolation."
 import json
 from dataclasses import asdict
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from conftest import script
 from seem_nbdev.weights.checkpoints import CHECKPOINTS, read_state
-from seem_nbdev.tables.experiments import VARIANTS, Variant, load_variants
+from seem_nbdev.tables.experiments import PROFILES, Variant, load_variants, variants as variants_of
 from seem_nbdev.training.config import changed_keys
-from seem_nbdev.core import get_profile
-from seem_nbdev.data.datasets import get_clips
-from seem_nbdev.evaluation.restore import clip_masks, evaluate, restore
+from seem_nbdev.data import dataset
+from seem_nbdev.evaluation.restore import restore
+from seem_nbdev.evaluation.score import frame_scores
+from seem_nbdev.masks import make_prior, masks_for
 
 configuration = script('train_shipped').configuration
-RUN = get_profile('demo')
+RUN = PROFILES['demo']
+VARIANTS = variants_of('1', RUN)
 SHIPPED = [name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')]
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: f'{v.arch}-{v.seem}')
 
 
 @pytest.fixture(scope='module')
-def networks(): return load_variants(RUN, 'cpu')
+def networks(): return load_variants(RUN, VARIANTS, 'cpu')
 
 
 @pytest.fixture(scope='module')
-def clips(): return get_clips(RUN.dataset, num_frames=5)
+def clips(): return [c.load() for c in dataset(RUN.dataset).clips(num_frames=5)]
 
 
 def psnr(method, clips):
-    rows, _ = evaluate(method, clips, model='test', profile='demo', dataset=RUN.dataset, degradation='BI')
-    return rows[rows.metric == 'psnr'].groupby('clip').value.mean()
+    return pd.Series({c.name: frame_scores(method(c), c.gt, ('psnr',)).psnr.mean() for c in clips})
 
 
 @pytest.mark.parametrize('name', SHIPPED)
@@ -64,7 +65,7 @@ def test_what_is_left_out_did_not_move(name):
 @variants
 def test_margin_over_bicubic(variant, networks, clips):
     "At least 0.5 dB on every clip and 1 dB on average, on the first 5 frames."
-    masks = clip_masks(clips, RUN.prior) if variant.has_seem else {}
+    masks = {c.name: masks_for(c, make_prior(RUN.prior)) for c in clips} if variant.has_seem else {}
     model = networks[variant][0]
     gain = psnr(lambda c: restore(model, c.lq, masks.get(c.name)), clips) - psnr(lambda c: c.bicubic(), clips)
     assert gain.min() >= 0.5 and gain.mean() >= 1., gain.round(3).to_dict()

@@ -5,23 +5,17 @@
 # %% ../../nbs/8_tables/05_motion.ipynb #af92517d
 from __future__ import annotations
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
-import numpy as np, pandas as pd
-from .experiments import ClipMaskMap, differences
-from ..core import Profile, check
+import numpy as np
+from ..core import check
 from ..data import dataset
 from ..data.clips import Clip
 from ..data.datasets import MOTIONS, motion_groups
-from ..evaluation.restore import clip_masks, load_clip, load_flow
-from ..masks.priors import make_prior
-from ..evaluation.rows import AVERAGE, check_rows, clip_means
-from ..masks.store import cached_masks
+from ..evaluation.compare import motion_lists
+from ..evaluation.score import load_flow
 from ..metrics.temporal import estimate_flow
 
 # %% auto #0
-__all__ = ['FRAMES', 'septuplets', 'motion', 'thirds', 'motion_lists', 'motion_clips', 'motion_masks', 'grouped', 'group_means',
-           'group_differences']
+__all__ = ['FRAMES', 'septuplets', 'motion', 'motion_terciles', 'motion_clips']
 
 # %% ../../nbs/8_tables/05_motion.ipynb #b7608108
 def septuplets(
@@ -52,7 +46,7 @@ def motion(
     return float(np.mean(lengths))
 
 # %% ../../nbs/8_tables/05_motion.ipynb #6e39c0f7
-def thirds(
+def motion_terciles(
     speeds:Mapping, # name -> motion
 )->dict:            # fast, medium, slow, other -> names, as `motion_groups` gives them
     "Split names into thirds by motion; where that does not go, the faster groups are larger."
@@ -65,79 +59,19 @@ def thirds(
 # %% ../../nbs/8_tables/05_motion.ipynb #23e38085
 FRAMES = dict(smoke=7, demo=20) # of an embedded clip; Vid4 is taken whole
 
-def motion_lists(root)->list: # of `motion_groups`; some may not be there
-    "The files that say which septuplets of Vimeo-90K are fast, medium and slow."
-    return [path for m in MOTIONS for path in sorted(Path(root).glob(f'*{m}*.txt'))]
-
 def motion_clips(
-    profile:Profile, # of `compare.table_profile('3', ...)`
-    device=None,     # of the optical flow; None: a GPU if there is one
-)->tuple:            # clips, groups, {name: motion} (empty at `paper`, where lists say it)
+    profile,     # of `experiments.table_profile('3', ...)`
+    device=None, # of the optical flow; None: a GPU if there is one
+)->tuple:        # clips, groups, {name: motion} (empty at `paper`, where lists say it)
     "The septuplets of a profile, split by motion."
     if profile.dataset == 'Vimeo-90K':
-        vimeo = dataset('Vimeo-90K')
-        clips = vimeo.clips('test')
-        return clips, motion_groups(motion_lists(vimeo.folder()), [c.name for c in clips]), {}
-    smaller = dataset(profile.dataset.removesuffix(' septuplets'))
-    clips = [c.load() for c in smaller.clips(num_frames=FRAMES.get(profile.name))]
+        clips = dataset('Vimeo-90K').clips()
+        lists = motion_lists(dataset('Vimeo-90K').folder())
+        return clips, motion_groups(lists, [c.name for c in clips]), {}
+    clips = dataset(profile.dataset.removesuffix(' septuplets')).clips(
+        num_frames=FRAMES.get(profile.name))
     clips = septuplets(clips[-3:] if profile.name == 'smoke' else clips) # there the small ones
     flow = load_flow('demo_basicvsr', device)
     where = next(flow.parameters()).device
     speeds = {c.name: motion(c.lq, flow, where) for c in clips}
-    return clips, thirds(speeds), speeds
-
-# %% ../../nbs/8_tables/05_motion.ipynb #f027b777
-def motion_masks(
-    clips:list,         # of `motion_clips`
-    prior='superpixel', # a name in `masks.PRIORS`
-    path=None,          # the folder of the cache; None: the usual one
-    device=None,        # where SAM runs; None: a GPU if there is one
-)->Mapping:             # name -> (t,64,h,w) bool
-    "Masks of septuplets in memory or on disk."
-    if isinstance(clips[0].lq, np.ndarray): return clip_masks(clips, prior, path, device)
-    by_key = {c.name: c for c in clips}
-    made = make_prior(prior, **dict(device=device) if prior == 'sam' else {})
-    def masks(key):
-        clip = load_clip(by_key[key])
-        return cached_masks(key, clip.lq, made.for_clip(key, clip.gt), path)
-    return ClipMaskMap(by_key, masks)
-
-# %% ../../nbs/8_tables/05_motion.ipynb #a006e096
-def grouped(
-    rows:pd.DataFrame, # tidy frame rows, one frame of each septuplet
-    groups:Mapping,    # group -> names of septuplets
-)->pd.DataFrame:       # the same of the septuplets that have a group: clip, frame = group, number
-    "Let the group of a septuplet take the place of a clip."
-    where = {name: (g, i) for g, names in groups.items() for i, name in enumerate(names)}
-    rows = check_rows(rows)
-    rows = rows[rows.frame.notna() & rows['clip'].isin([*where])]
-    check(len(rows), f"the rows hold no septuplet of the groups {', '.join(groups)}")
-    rows = rows.assign(clip=[where[c][0] for c in rows['clip']],
-                       frame=[where[c][1] for c in rows['clip']])
-    return check_rows(rows.sort_values('clip', key=lambda c: c.map([*groups].index), kind='stable'))
-
-# %% ../../nbs/8_tables/05_motion.ipynb #547059ff
-def group_means(
-    rows:pd.DataFrame, # tidy rows: a frame of each septuplet, and 'parameters'
-    groups:Mapping,    # fast, medium, slow, other -> names
-)->pd.DataFrame:       # clip rows: the groups that are not empty, without 'other', and 'Average'
-    "Means over each group, and over all septuplets."
-    shown = {m: groups[m] for m in MOTIONS if groups[m]}
-    every = {AVERAGE: [name for names in groups.values() for name in names]}
-    parts, whole = (clip_means(grouped(rows, g)) for g in (shown, every))
-    return check_rows(pd.concat([parts, whole, rows[rows.frame.isna()]]))
-
-# %% ../../nbs/8_tables/05_motion.ipynb #7ebbb461
-def group_differences(
-    rows:pd.DataFrame,           # tidy rows, one frame of each septuplet
-    groups:Mapping,              # fast, medium, slow, other -> names
-    seem:str,                    # what is compared, as in the column `seem`
-    others:tuple,                # with what
-    interval:Callable|None=None, # `metrics.paired_interval`
-)->pd.DataFrame:                 # of `difference_rows`: clip is a group or 'Average'
-    "`seem` minus each of `others` in each group, and over all septuplets."
-    shown = {m: groups[m] for m in MOTIONS if groups[m]}
-    every = dict(all=[name for names in groups.values() for name in names])
-    parts, whole = (differences(grouped(rows, g), seem, others, interval) for g in (shown, every))
-    found = pd.concat([parts[parts['clip'] != AVERAGE], whole[whole['clip'] == AVERAGE]])
-    return found[found.seed.isna()].drop(columns=['seed', 'n_seeds', 'deviation'])
+    return clips, motion_terciles(speeds), speeds

@@ -95,8 +95,3 @@ def _ending(run, done):
     if not skipped: return f"{run.folder}: {steps} done, {weights}"
     return (f"{run.folder}: {run.step - skipped} of {steps} done, {skipped} skipped because the "
             f"gradient was not finite: lower lr, or set clip_grad_norm; {weights}")
-
-def __getattr__(name): # until the tables do without it
-    if name != 'prepare_variants': raise AttributeError(name)
-    from importlib import import_module
-    return getattr(import_module('seem_nbdev.tables.variants'), name)
