@@ -258,7 +258,7 @@ def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
 def test_crops_from_disk_are_those_from_memory(tmp_path):
     rng = np.random.default_rng(0)
     clip = degraded('x', rng.integers(0, 256, (8, 160, 224, 3), dtype=np.uint8)) # a file a frame
-    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    masks = masks_for(clip, SuperpixelPrior(), MaskStore(tmp_path/'masks'))[:]
     on_disk = MaskStore(tmp_path/'masks')['x']
     a, b = (CropDataset([clip], {'x': m}, num_frames=3, patch_size=13, length=30) for m in (masks, on_disk))
     for i in range(30): assert (a[i]['masks'] == b[i]['masks']).all() and a[i]['key'] == b[i]['key']
@@ -270,7 +270,7 @@ def test_crops_from_disk_are_those_from_memory(tmp_path):
 def test_many_workers_read_one_store(tmp_path):
     from torch.utils.data import DataLoader
     clip = degraded('x', np.random.default_rng(0).integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
-    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    masks = masks_for(clip, SuperpixelPrior(), MaskStore(tmp_path/'masks'))[:]
     crops = CropDataset([clip], {'x': MaskStore(tmp_path/'masks')['x']}, num_frames=3, patch_size=16, length=40)
     for batch in DataLoader(crops, batch_size=4, num_workers=2):
         for key, found in zip(batch['key'], batch['masks']):
@@ -339,7 +339,7 @@ def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
 def test_training_refuses_masks_of_other_frames(tmp_path):
     clip = degraded('x', np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8))
     store = MaskStore(tmp_path/'masks')
-    store.get('x', 255 - clip.lq, SuperpixelPrior())
+    masks_for(Clip('x', 255 - clip.lq), SuperpixelPrior(), store)
     with pytest.raises(SeemError, match="clip 'x' was made with other settings or frames: frames "):
         CropDataset([clip], store, num_frames=2, patch_size=8)
 
@@ -360,7 +360,7 @@ def test_a_network_takes_masks_from_disk(tmp_path):
     from seem_nbdev.models import make_network
     lq = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
     store = MaskStore(tmp_path/'masks')
-    masks = store.get('x', lq, SuperpixelPrior())
+    masks = masks_for(Clip('x', lq), SuperpixelPrior(), store)[:]
     model = make_network('basicvsr', seem=True, mid_channels=8, num_blocks=1, hr_channels=8).eval()
     assert (restore(model, lq, store['x']) == restore(model, lq, masks)).all()
 
