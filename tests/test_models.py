@@ -60,6 +60,23 @@ def test_what_does_not_fit_is_refused(arch, spoil, why):
     with pytest.raises(SeemError, match=why): net(*spoil(*frames_and_masks(net, 3)))
 
 
+@pytest.mark.parametrize('options, why', [
+    (dict(mask_channels=0), 'mask_channels is 0; valid: 1, 2, 3'), (dict(mask_channels=True), 'mask_channels is True'),
+    (dict(reduction=.5), 'reduction is 0.5'), (dict(zero_init='no'), "unknown zero_init 'no'"), (dict(branches='left'), "unknown branches 'left'"),
+    (dict(depth=3), "unknown option of SEEM 'depth'")], ids=str)
+def test_options_of_seem(options, why):
+    with pytest.raises(SeemError, match=why): models.make_network('basicvsr', options, **TINY['basicvsr'])
+    with pytest.raises(SeemError, match="seem is 'full', expected None, True or a SEEMConfig"): models.make_network('edvr', 'full', **TINY['edvr'])
+
+
+@hosts
+@pytest.mark.parametrize('value', [0, -1, 8., '8', True, None], ids=repr)
+def test_sizes_are_whole_and_positive(arch, value):
+    for name in TINY[arch]:
+        with pytest.raises(SeemError, match=f'{name} is {value!r}, expected an int, 1 or more'):
+            models.make_network(arch, **TINY[arch] | {name: value})
+
+
 # What a network is, from its weights alone
 
 @hosts
@@ -130,7 +147,7 @@ def test_a_new_backbone_is_one_line(clips, monkeypatch, capsys):
     "Ten lines of network, one of registry: trained, evaluated and in a table, by the commands."
     monkeypatch.setitem(models.NETWORKS, 'ten', f'{__name__}:Ten')
     (clips.parent/'ten.toml').write_text(f"""arch = "ten"\nmode = "backbone"\ndata = ["{clips}"]\nnum_frames = 1
-        patch_size = 16\nbatch_size = 2\nsteps = 8\nlr = 1e-3\nflow_fixed = 0\n[size]\nmid_channels = 6""")
+        patch_size = 16\nbatch_size = 2\nsteps = 8\nlr = 1e-3\n[size]\nmid_channels = 6""")
     weights = trained(clips.parent/'run', '--config', clips.parent/'ten.toml')
     rows, table = rows_of(clips, 'bicubic', f'mine={weights}')
     assert {*rows.model} == {'Bicubic', 'mine'} and {*rows['clip']} == {'a', 'b'} and len(rows) == 12
@@ -142,7 +159,7 @@ def test_basicvsrpp_from_configuration_to_row(clips, capsys):
     small = [x for name, value in (('data', [str(clips)]), ('steps', 3), ('validate', '')) for x in ('--set', f'{name}={value}')]
     backbone = trained(clips.parent/'backbone', '--config', 'smoke_basicvsrpp', *small)
     guided = trained(clips.parent/'seem', '--config', 'smoke_basicvsrpp', *small, '--set', 'mode=full',
-                     '--set', f'start={[str(backbone)]}', '--set', 'prior=superpixel')
+                     '--set', f'init_from={[str(backbone)]}', '--set', 'prior=superpixel')
     assert models.arch_of(load_file(guided)) == 'basicvsrpp'
     rows, table = rows_of(clips, 'bicubic', f'backbone={backbone}', f'guided={guided}')
     assert dict(zip(rows.model, rows.seem)) == dict(Bicubic='none', backbone='none', guided='full')

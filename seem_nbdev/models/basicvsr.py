@@ -7,32 +7,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from .layers import (
-    SPyNet, Trunk, Upsampler, check_lqs, check_sizes, flow_warp,
-                               lrelu)
+    SPyNet, Trunk, Upsampler, check_lqs, check_sizes, flow_warp, lrelu)
 from .seem import (
     SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
-__all__ = ['seem_modules', 'frame_representations', 'compute_flows', 'propagate', 'restored', 'BasicVSR']
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #4637ea3f
-def seem_modules(
-    mid_channels:int, # d
-    config:SEEMConfig,
-)->nn.ModuleDict: # 'rep'; per branch '<branch>_warped' (Eq. 13) and '<branch>_refined' (Eq. 14)
-    "The SEEM parts of a BasicVSR."
-    branches = ('backward', 'forward') if config.branches == 'both' else (config.branches,)
-    places = [f'{branch}_{place}' for branch in branches for place in ('warped', 'refined')]
-    return SEEMPlaces(places, mid_channels, config)
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #3538e963
-def frame_representations(
-    seem:nn.ModuleDict, # from `seem_modules`
-    lqs:Tensor,         # (n,t,3,h,w)
-    masks:Tensor|None,  # (n,t,64,h,w)
-)->list:                # t times (n,d,h,w)
-    "R_sam of every frame (Eq. 1)."
-    return [seem['rep'](lq, m.to(lq.device)) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
+__all__ = ['compute_flows', 'frame_representations', 'BasicVSR']
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #f3ec1c1e
 def compute_flows(
@@ -50,66 +30,16 @@ def compute_flows(
     return tuple(flow.unflatten(0, (n, t-1)) for flow in flows.chunk(2))
 
 # %% ../../nbs/1_models/03_basicvsr.ipynb #2c3e4ce2
-def propagate(
-    trunk:Trunk,
-    lqs,   # t frames (n,3,h,w) in the order of propagation
-    flows, # t-1 flows (n,2,h,w), each from its frame to the one before it in that order
-    mid_channels:int, # d
-    reps=None,  # t representations R_sam (n,d,h,w), or None
-    seems=None, # the two SEEMs of this branch, (warped, refined), or None
-    feat=None,  # (n,d,h,w) of a frame before the first, to which the first of t flows leads
-):              # yields t features (n,d,h,w)
-    "Carry a feature through the clip (Eqs. 12-14)."
-    n, _, h, w = lqs[0].shape
-    feat_prop, flows = feat, iter(flows)
-    for i, lq in enumerate(lqs):
-        if feat_prop is None: feat_prop = lq.new_zeros(n, mid_channels, h, w)
-        else: feat_prop = flow_warp(feat_prop, next(flows).permute(0, 2, 3, 1))
-        psi = trunk.psi(torch.cat((lq, feat_prop), 1))
-        if seems: psi = seems[0](psi, reps[i]) + psi
-        feat_prop = trunk.ref(psi)
-        if seems: feat_prop = seems[1](feat_prop, reps[i]) + feat_prop
-        yield feat_prop
+def frame_representations(
+    seem:SEEMPlaces|None, # of the host; None: it has no SEEM
+    lqs:Tensor,           # (n,t,3,h,w)
+    masks:Tensor|None,    # (n,t,c,h,w), on any device
+)->list:                  # t times (n,d,h,w), or None
+    "R_sam of every frame (Eq. 1)."
+    if seem is None: return [None]*lqs.shape[1]
+    return [seem['rep'](lq, m.to(lq.device)) for lq, m in zip(lqs.unbind(1), masks.unbind(1))]
 
-# %% ../../nbs/1_models/03_basicvsr.ipynb #396646ca
-def _part(net, name, inputs, start, stop, feat=None):
-    "Features of frames `start` to `stop` in one direction; `feat`: of the frame before them."
-    lqs, (flows_forward, flows_backward), reps = inputs
-    if name == 'forward': flows, step = flows_forward[max(start - 1, 0):stop - 1], 1
-    else: flows, step = flows_backward[start:stop][::-1], -1
-    return net.branch(name, lqs[start:stop][::step], flows, reps and reps[::step], feat)
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #8dac3cc5
-def restored(
-    net:nn.Module,           # a `BasicVSR`
-    lqs:Tensor,              # (n,t,3,h,w) RGB in [0,1]
-    masks:Tensor|None=None,  # (n,t,64,h,w) bool, uint8 or float, on any device
-    segment:int|None=None,   # frames whose features are held at a time; None: all
-    wanted=None,             # indices of the frames to yield; None: all t
-):                           # yields frames (n,3,4h,4w), in order, not clamped
-    "Super-resolve a clip frame by frame: equal to `net(lqs, masks)` for every `segment`."
-    check_lqs(lqs)
-    check_prior(masks, lqs, net.mask_channels)
-    frames, t = lqs.unbind(1), lqs.shape[1]
-    flows = [f.unbind(1) for f in compute_flows(net.spynet, lqs)]
-    bounds = [(s, min(s + (segment or t), t)) for s in range(0, t, segment or t)]
-    def inputs(start, stop):
-        part = slice(start, stop)
-        reps = net.seem and frame_representations(net.seem, lqs[:, part], masks[:, part])
-        return frames, flows, reps
-    ends = [None]   # features of the frames after the segments, from the last on
-    for at in bounds[:0:-1]:
-        for feat in _part(net, 'backward', inputs(*at), *at, ends[-1]): pass
-        ends.append(feat)
-    feat = None
-    for at in bounds:
-        given = inputs(*at)
-        backward = [*_part(net, 'backward', given, *at, ends.pop())][::-1]
-        forward = _part(net, 'forward', given, *at, feat)
-        for i, feat_backward, feat in zip(range(*at), backward, forward):
-            if wanted is None or i in wanted: yield net.reconstruct(frames[i], feat_backward, feat)
-
-# %% ../../nbs/1_models/03_basicvsr.ipynb #6acbe7d9
+# %% ../../nbs/1_models/03_basicvsr.ipynb #3a4aa797
 class BasicVSR(Upsampler):
     "BasicVSR, x4, with SEEM where `seem` asks for it."
     arch, label, kind, GROUPS = 'basicvsr', 'BasicVSR', 'clip', {'spynet': 'flow', 'seem': 'seem'}
@@ -121,20 +51,75 @@ class BasicVSR(Upsampler):
     ):
         check_sizes(mid_channels=mid_channels, num_blocks=num_blocks, hr_channels=hr_channels)
         super().__init__(mid_channels, hr_channels)
-        seem = seem_config(seem)
-        self.mid_channels = mid_channels
+        d, config = mid_channels, seem_config(seem)
+        self.mid_channels = d
         self.spynet = SPyNet()
-        self.backward_trunk = Trunk(3 + mid_channels, mid_channels, num_blocks)
-        self.forward_trunk = Trunk(3 + mid_channels, mid_channels, num_blocks)
-        self.fusion = nn.Conv2d(2*mid_channels, mid_channels, 1)
-        self.seem = seem_modules(mid_channels, seem) if seem else None
+        self.backward_trunk = Trunk(3 + d, d, num_blocks)
+        self.forward_trunk = Trunk(3 + d, d, num_blocks)
+        self.fusion = nn.Conv2d(2*d, d, 1)
+        places = 'backward_warped', 'backward_refined', 'forward_warped', 'forward_refined'
+        self.seem = SEEMPlaces(places, d, config) if config else None
 
     def forward(self,
         lqs:Tensor, # (n,t,3,h,w) RGB in [0,1], any size
-        masks:Tensor|None=None, # (n,t,64,h,w) bool, uint8 or float; exactly if there is SEEM
+        masks:Tensor|None=None, # (n,t,c,h,w) bool, uint8 or float; exactly if there is SEEM
     )->Tensor:      # (n,t,3,4h,4w), not clamped
         "Super-resolve every frame of every clip."
-        return torch.stack([*restored(self, lqs, masks)], 1)
+        frames, flows_forward, flows_backward = self.begin(lqs, masks)                  # Eq. 11
+        reps = frame_representations(self.seem, lqs, masks)                             # Eq. 1
+        backward = self.propagate('backward', frames[::-1], flows_backward[::-1], reps[::-1])
+        forward = self.propagate('forward', frames, flows_forward, reps)                # Eqs. 12-14
+        features = zip(frames, [*backward][::-1], forward)
+        return torch.stack([self.reconstruct(*f) for f in features], 1)
+
+    def begin(self, lqs, masks):
+        "What is checked once; then t frames (n,3,h,w) and twice t-1 flows (n,2,h,w)."
+        check_lqs(lqs)
+        check_prior(masks, lqs, self.mask_channels)
+        return lqs.unbind(1), *(flows.unbind(1) for flows in compute_flows(self.spynet, lqs))
+
+    def propagate(self,
+        branch:str, # 'backward' or 'forward'
+        frames,     # (n,3,h,w) each, in the order of propagation
+        flows,      # (n,2,h,w) each, from every frame but the first to the one before it
+        reps,       # R_sam (n,d,h,w) of each frame, or None
+        feat=None,  # (n,d,h,w) of a frame before the first, to which one more flow then leads
+    ):              # yields (n,d,h,w) of each frame
+        "Carry a feature through the clip (Eqs. 12-14)."
+        trunk, flows = self.get_submodule(f'{branch}_trunk'), iter(flows)
+        refine = self.seem.refine if self.has_seem else lambda place, feat, rep: feat
+        for lq, rep in zip(frames, reps):
+            if feat is None: feat = lq.new_zeros(len(lq), self.mid_channels, *lq.shape[2:])
+            else: feat = flow_warp(feat, next(flows).permute(0, 2, 3, 1))               # Eq. 11
+            psi = refine(f'{branch}_warped', trunk.psi(torch.cat((lq, feat), 1)), rep)  # Eq. 13
+            feat = refine(f'{branch}_refined', trunk.ref(psi), rep)                     # Eq. 14
+            yield feat
+
+    def reconstruct(self, lq, feat_backward, feat_forward):
+        "A frame (n,3,h,w) and its two features (n,d,h,w) -> (n,3,4h,4w)."
+        return self.upsample(lrelu(self.fusion(torch.cat((feat_backward, feat_forward), 1))), lq)
+
+    def restored(self, lqs, masks=None, segment=None, wanted=None):
+        "The frames of `forward` one by one; the features of `segment` frames are held at a time."
+        frames, flows_forward, flows_backward = self.begin(lqs, masks)
+        t, reps = len(frames), lambda s: frame_representations(
+            self.seem, lqs[:, s], None if masks is None else masks[:, s])
+        def backward(s, reps, feat): # features of a segment, its last frame's first
+            flows = flows_backward[s][::-1]
+            return self.propagate('backward', frames[s][::-1], flows, reps[::-1], feat)
+        segments = [slice(i, min(i + (segment or t), t)) for i in range(0, t, segment or t)]
+        ends = [None] # the backward feature behind each segment, the last segment's first
+        for s in segments[:0:-1]:
+            for feat in backward(s, reps(s), ends[-1]): pass
+            ends.append(feat)
+        feat = None
+        for s in segments:
+            own, flows = reps(s), flows_forward[max(s.start - 1, 0):s.stop - 1]
+            feats_backward = [*backward(s, own, ends.pop())][::-1]
+            feats_forward = self.propagate('forward', frames[s], flows, own, feat)
+            for i, feat_backward, feat in zip(range(t)[s], feats_backward, feats_forward):
+                if wanted is None or i in wanted:
+                    yield self.reconstruct(frames[i], feat_backward, feat)
 
     @classmethod
     def _sizes(cls, state):
@@ -142,18 +127,3 @@ class BasicVSR(Upsampler):
         return dict(mid_channels=state['backward_trunk.main.0.weight'].shape[0],
                     num_blocks=len(blocks), hr_channels=state['conv_hr.weight'].shape[0],
                     seem=config_of(state))
-
-    def restored(self, lqs, masks=None, segment=None, wanted=None):
-        "See `restored`."
-        return restored(self, lqs, masks, segment, wanted)
-
-    def branch(self, name, lqs, flows, reps, feat=None):
-        "Features of one direction, in its order of frames; `feat` is that of a frame before them."
-        trunk = self.backward_trunk if name == 'backward' else self.forward_trunk
-        has_seem = self.seem is not None and f'{name}_warped' in self.seem
-        seems = (self.seem[f'{name}_warped'], self.seem[f'{name}_refined']) if has_seem else None
-        return propagate(trunk, lqs, flows, self.mid_channels, reps, seems, feat)
-
-    def reconstruct(self, lq, feat_backward, feat_forward):
-        "A frame (n,3,h,w) and its two features (n,d,h,w) -> (n,3,4h,4w)."
-        return self.upsample(lrelu(self.fusion(torch.cat((feat_backward, feat_forward), 1))), lq)

@@ -93,7 +93,7 @@ class BasicVSRPP(Upsampler):
         check_lqs(lqs)
         check_prior(masks, lqs, self.mask_channels)
         n, t, c, h, w = lqs.shape
-        reps = frame_representations(self.seem, lqs, masks) if self.has_seem else [None]*t
+        reps = frame_representations(self.seem, lqs, masks)
         forward, backward = (flows.unbind(1) for flows in compute_flows(self.spynet, lqs))
         feats = [[f] for f in self.feat_extract(lqs.flatten(0, 1)).unflatten(0, (n, t)).unbind(1)]
         for sweep in SWEEPS:

@@ -13,8 +13,7 @@ from .seem import (
     SAMRepresentation, SEEMConfig, SEEMPlaces, check_prior, config_of, seem_config)
 
 # %% auto #0
-__all__ = ['DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion', 'FeaturePyramid', 'check_edvr_sizes', 'edvr_seem',
-           'check_window', 'EDVR', 'inflate_frames']
+__all__ = ['DeformConv', 'upsample2', 'pool2', 'PCDAlignment', 'TSAFusion', 'FeaturePyramid', 'EDVR', 'inflate_frames']
 
 # %% ../../nbs/1_models/04_edvr.ipynb #1a259463
 class DeformConv(nn.Module):
@@ -155,37 +154,6 @@ class FeaturePyramid(Upsampler):
         l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(l2))))
         return [l1, l2, l3]
 
-def check_edvr_sizes(
-    **sizes, # arguments of `EDVR`
-):
-    "Check the sizes of an `EDVR`."
-    check_sizes(**sizes)
-    t, d, groups = (sizes[name] for name in ('num_frames', 'mid_channels', 'deform_groups'))
-    check(t%2 == 1, f"num_frames is {t}, expected 1, 3, 5, ...: the middle frame is restored")
-    check(d%groups == 0, f"mid_channels is {d}, expected a multiple of {groups} (groups)")
-
-# %% ../../nbs/1_models/04_edvr.ipynb #cd86769a
-def edvr_seem(
-    config:SEEMConfig, # of every SEEM
-    mid_channels:int,  # D, channels of the host's features
-)->nn.ModuleDict:      # `rep` is f_r; `align`, `fusion`, `reconstruct` are the three f_seem
-    "Everything that SEEM adds to EDVR."
-    check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
-          "branches belong to BasicVSR (Table 6), EDVR has none; leave them out")
-    rep = SAMRepresentation(mid_channels, config.mask_channels)
-    return SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config, rep)
-
-# %% ../../nbs/1_models/04_edvr.ipynb #b2a280b2
-def check_window(
-    lqs:Tensor,     # (n,t,3,h,w) RGB in [0,1]
-    num_frames:int, # frames the network takes
-):
-    "Check the window of frames that `EDVR` is given."
-    check_lqs(lqs)
-    t = lqs.shape[1]
-    check(t == num_frames, f"the window has {t} frames, expected {num_frames}, this network's "
-          "num_frames; for a whole clip use evaluate.restore or evaluate.window_indices")
-
 # %% ../../nbs/1_models/04_edvr.ipynb #8037e29b
 class EDVR(FeaturePyramid):
     "EDVR with or without SEEM: a window of frames -> its middle frame, four times as large."
@@ -200,25 +168,41 @@ class EDVR(FeaturePyramid):
         seem:SEEMConfig|bool|None=None, # None: the backbone alone; True: the defaults
         deform_groups:int=8,           # of every deformable convolution
     ):
-        check_edvr_sizes(mid_channels=mid_channels, num_frames=num_frames, hr_channels=hr_channels,
-                         num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
-                         num_reconstruct_blocks=num_reconstruct_blocks)
+        check_sizes(mid_channels=mid_channels, num_frames=num_frames, hr_channels=hr_channels,
+                    num_extract_blocks=num_extract_blocks, deform_groups=deform_groups,
+                    num_reconstruct_blocks=num_reconstruct_blocks)
+        check(num_frames%2 == 1,
+              f"num_frames is {num_frames}, expected 1, 3, 5, ...: the middle frame is restored")
+        check(mid_channels%deform_groups == 0,
+              f"mid_channels is {mid_channels}, expected a multiple of {deform_groups} (groups)")
         super().__init__(mid_channels, num_extract_blocks, hr_channels)
-        self.num_frames, self.seem_config = num_frames, seem_config(seem)
+        self.num_frames, self.seem_config = num_frames, (config := seem_config(seem))
         self.pcd_align = PCDAlignment(mid_channels, deform_groups)
         self.fusion = TSAFusion(mid_channels, num_frames)
         self.reconstruction = residual_blocks(num_reconstruct_blocks, mid_channels)
-        self.seem = edvr_seem(self.seem_config, mid_channels) if self.seem_config else None
+        if not config: self.seem = None; return
+        check(config.branches == 'both', f"seem has branches={config.branches!r}, expected 'both': "
+              "EDVR has no branches (Table 6 is of BasicVSR); leave them out")
+        rep = SAMRepresentation(mid_channels, config.mask_channels)
+        self.seem = SEEMPlaces(('align', 'fusion', 'reconstruct'), mid_channels, config, rep)
 
     def forward(self,
         lqs:Tensor,             # (n,t,3,h,w) RGB in [0,1], t = num_frames
         masks:Tensor|None=None, # (n,64,h,w) of the middle frame, bool, uint8 or float
     )->Tensor:                  # (n,3,4h,4w), not clamped
-        check_window(lqs, self.num_frames)
+        check_lqs(lqs)
         t = self.num_frames
+        check(lqs.shape[1] == t, f"the window has {lqs.shape[1]} frames, expected {t}, this "
+              "network's num_frames; evaluation.restore takes whole clips")
         check_prior(masks, lqs[:, t//2], self.mask_channels)
         feats = self.levels(self.level1(pad_to_multiple(lqs, 4).flatten(0, 1)))  # (n*t,d,h,w), ...
         return self.fuse([f.unflatten(0, (-1, t)) for f in feats], lqs[:, t//2], masks)
+
+    def adapted(self, state): # weights under the reference's names, to be loaded
+        "Those of a one-frame network become those of this window; others stay."
+        one = state.get('fusion.feat_fusion.weight')
+        if one is None or one.shape[1] > one.shape[0] or self.num_frames == 1: return state
+        return inflate_frames(state, self.num_frames)
 
     @classmethod
     def _sizes(cls, state):
@@ -230,18 +214,13 @@ class EDVR(FeaturePyramid):
                     hr_channels=state['conv_hr.weight'].shape[0], seem=config_of(state),
                     deform_groups=state[groups].shape[0]//27)
 
-    def adapted(self, state): # weights under the reference's names, to be loaded
-        "Those of a one-frame network become those of this window; others stay."
-        one = state.get('fusion.feat_fusion.weight')
-        if one is None or one.shape[1] > one.shape[0] or self.num_frames == 1: return state
-        return inflate_frames(state, self.num_frames)
-
     def fuse(self, feats, lq, masks):
         "Levels (n,t,d,h,w), ... of a window, its middle frame, and its masks -> (n,3,4h,4w)."
         t, (h, w) = self.num_frames, lq.shape[-2:]
-        lq, has_seem = pad_to_multiple(lq, 4), self.seem is not None
-        if has_seem: rep = self.seem.rep(lq, pad_to_multiple(masks, 4, 'constant'))
-        refine = lambda place, feat: feat + self.seem[place](feat, rep) if has_seem else feat
+        lq, refine = pad_to_multiple(lq, 4), lambda place, feat: feat
+        if self.has_seem:
+            rep = self.seem['rep'](lq, pad_to_multiple(masks, 4, 'constant'))
+            refine = lambda place, feat: self.seem.refine(place, feat, rep)
         refs = self.levels(refine('align', feats[0][:, t//2]))  # Eq. 8
         refs = [ref.repeat_interleave(t, 0) for ref in refs]
         aligned = self.pcd_align([f.flatten(0, 1) for f in feats], refs)  # (n*t,d,h,w)

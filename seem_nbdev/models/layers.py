@@ -14,9 +14,10 @@ from ..core import SeemError, check
 from ..data.images import bicubic_upsample
 
 # %% auto #0
-__all__ = ['check_lqs', 'value_range', 'check_range', 'check_sizes', 'Network', 'flow_warp', 'scaled_init_', 'ResidualBlock',
-           'residual_blocks', 'Trunk', 'lrelu', 'deform_grid', 'deform_columns', 'deform_conv', 'Upsampler',
-           'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid', 'SPyNet', 'golden_weights_']
+__all__ = ['check_lqs', 'shape_text', 'value_range', 'check_range', 'check_masks', 'check_sizes', 'Network', 'flow_warp',
+           'scaled_init_', 'ResidualBlock', 'residual_blocks', 'Trunk', 'lrelu', 'deform_grid', 'deform_columns',
+           'deform_conv', 'Upsampler', 'pad_to_multiple', 'Bicubic', 'SPyNetLevel', 'image_pyramid', 'SPyNet',
+           'golden_weights_']
 
 # %% ../../nbs/1_models/02_layers.ipynb #cc2543a7
 def check_lqs(
@@ -24,11 +25,14 @@ def check_lqs(
 ):
     "Check shape, type and range of a batch of low-resolution clips."
     check(isinstance(lqs, Tensor) and lqs.ndim == 5 and lqs.shape[2] == 3 and 0 not in lqs.shape,
-          f"frames are {_what(lqs)}, "
+          f"frames are {shape_text(lqs)}, "
           "expected a tensor (n,t,3,h,w): clips, frames, RGB, height, width")
     check_range(lqs)
 
-def _what(x): return f"{tuple(x.shape)} {x.dtype}" if hasattr(x, 'shape') else type(x).__name__
+def shape_text(x)->str:
+    "What something is, for a message."
+    if isinstance(x, Tensor): return f"{tuple(x.shape)} {x.dtype}"
+    return ' '.join([type(x).__name__, *([str(tuple(x.shape))] if hasattr(x, 'shape') else [])])
 
 # %% ../../nbs/1_models/02_layers.ipynb #007431f6
 def value_range(x:Tensor)->tuple: # any shape; least and largest value
@@ -46,6 +50,20 @@ def check_range(
     remedy = 'divide by 255' if hi > 2 else 'scale or clamp them first'
     check(lo >= -1e-3 and hi <= 1 + 1e-3,
           f"frames range over [{lo:.3g}, {hi:.3g}], expected [0,1]; {remedy}")
+
+# %% ../../nbs/1_models/02_layers.ipynb #e58e7b29
+def check_masks(
+    masks:Tensor,    # (...,c,h,w) bool, or uint8 or float in [0,1]; one mask per channel
+    lqs:Tensor,      # (...,3,h,w) the frames they belong to
+    channels:int=64, # c
+):
+    "Check shape and type of `masks`; their values are not read."
+    want = (*lqs.shape[:-3], channels, *lqs.shape[-2:])
+    check(isinstance(masks, Tensor) and masks.shape == want,
+          f"masks are {shape_text(masks)}, expected a tensor {want}: {channels} a frame, rest "
+          "zeros; an array (t,c,h,w) goes to evaluation.restore, or through torch.from_numpy(masks)[None]")
+    check(masks.dtype in (torch.bool, torch.uint8) or masks.is_floating_point(),
+          f"masks are {masks.dtype}, expected bool, or uint8 or float in [0,1]")
 
 # %% ../../nbs/1_models/02_layers.ipynb #e0b63468
 def check_sizes(

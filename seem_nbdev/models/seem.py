@@ -8,45 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from ..core import check, one_of
-from .layers import ResidualBlock, lrelu, value_range
+from .layers import (
+    ResidualBlock, check_masks, lrelu, shape_text, value_range)
 
 # %% auto #0
-__all__ = ['check_masks', 'check_prior', 'conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig',
-           'seem_config', 'SEEMPlaces', 'config_of']
-
-# %% ../../nbs/1_models/01_seem.ipynb #742575c9
-def _kind(x): return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-
-# %% ../../nbs/1_models/01_seem.ipynb #0a77aa89
-def check_masks(
-    masks:Tensor,    # (...,c,h,w) bool, or uint8 or float in [0,1]; one mask per channel
-    lqs:Tensor,      # (...,3,h,w) the frames they belong to
-    channels:int=64, # c
-):
-    "Check shape and type of `masks`; their values are not read."
-    want = (*lqs.shape[:-3], channels, *lqs.shape[-2:])
-    check(isinstance(masks, Tensor) and masks.shape == want,
-          f"masks are {_kind(masks)}, expected a tensor {want}: {channels} a frame, rest zeros; "
-          "an array (t,c,h,w) goes to evaluation.restore, or through torch.from_numpy(masks)[None]")
-    check(masks.dtype in (torch.bool, torch.uint8) or masks.is_floating_point(),
-          f"masks are {masks.dtype}, expected bool, or uint8 or float in [0,1]")
-
-# %% ../../nbs/1_models/01_seem.ipynb #385b9ac1
-def check_prior(
-    masks:Tensor|None, # of the frames, or None
-    lqs:Tensor,        # (...,3,h,w) the frames
-    channels:int|None, # of the network's masks; None: it takes none
-):
-    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
-    check(channels is not None or masks is None,
-          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
-    if channels is None: return
-    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
-          "no prior means zeros, given explicitly")
-    check_masks(masks, lqs, channels)
-    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
-    lo, hi = value_range(masks)
-    check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
+__all__ = ['conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig', 'seem_config', 'SEEMPlaces',
+           'config_of', 'check_prior']
 
 # %% ../../nbs/1_models/01_seem.ipynb #0db201a7
 def conv3x3(in_channels:int, out_channels:int)->nn.Conv2d:
@@ -128,9 +95,9 @@ class SEEM(nn.Module):
     )->Tensor:       # (n,d,h,w) F_sem
         "Refine a feature with the representation of its frame."
         check(isinstance(feat, Tensor) and feat.ndim == 4 and feat.shape[1] == self.mid_channels,
-              f"feat is {_kind(feat)}, expected a tensor (n,{self.mid_channels},h,w)")
+              f"feat is {shape_text(feat)}, expected a tensor (n,{self.mid_channels},h,w)")
         check(isinstance(rep, Tensor) and rep.shape == feat.shape,
-              f"rep is {_kind(rep)}, expected {tuple(feat.shape)} like feat; make it with f_r")
+              f"rep is {shape_text(rep)}, expected {tuple(feat.shape)} like feat; make it with f_r")
         x = torch.cat([feat, rep], dim=1)             # (n,2d,h,w)
         F_m = self.conv2(lrelu(self.conv1(x)))        # (n,d,h,w)
         F_a = self.attention(F_m)                     # (n,d,1,1)
@@ -195,3 +162,37 @@ def config_of(
     hidden, d = state[f'seem.{min(places)}.attention.fc_d.weight'].shape[:2]
     return SEEMConfig(branches.pop() if branches in ({'forward'}, {'backward'}) else 'both',
                       state['seem.rep.conv1.weight'].shape[1] - 3, d//hidden)
+
+# %% ../../nbs/1_models/01_seem.ipynb #385b9ac1
+def check_prior(
+    masks:Tensor|None, # of the frames, or None
+    lqs:Tensor,        # (...,3,h,w) the frames
+    channels:int|None, # of the network's masks; None: it takes none
+):
+    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
+    check(channels is not None or masks is None,
+          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+    if channels is None: return
+    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
+          "no prior means zeros, given explicitly")
+    check_masks(masks, lqs, channels)
+    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
+    lo, hi = value_range(masks)
+    check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
+
+# %% ../../nbs/1_models/01_seem.ipynb #6e2c3c27
+def check_prior(
+    masks:Tensor|None, # of the frames, or None
+    lqs:Tensor,        # (...,3,h,w) the frames
+    channels:int|None, # of the network's masks; None: it takes none
+):
+    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
+    check(channels is not None or masks is None,
+          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
+    if channels is None: return
+    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
+          "no prior means zeros, given explicitly")
+    check_masks(masks, lqs, channels)
+    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
+    lo, hi = value_range(masks)
+    check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
