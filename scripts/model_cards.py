@@ -6,7 +6,7 @@ The scores are those of results/small/, found by the checksum of the weights; a 
 import argparse, json
 from pathlib import Path
 import pandas as pd
-from seem_nbdev.weights.checkpoints import CHECKPOINTS, checksum
+from seem_nbdev.weights import CHECKPOINTS, find
 from seem_nbdev.core import asset, atomic_path, root
 from seem_nbdev.evaluation.rows import clip_means, load_rows
 
@@ -51,7 +51,7 @@ def card(name, scores):
     c = CHECKPOINTS[name]
     log, path = about(name), c.path()
     config = log['config']
-    psnr, ssim = (f'{v:.{d}f}' for v, d in zip(scores[checksum(name)], (3, 4))) if checksum(name) in scores else ('–', '–')
+    psnr, ssim = (f'{v:.{d}f}' for v, d in zip(scores[find(name).checksum], (3, 4))) if find(name).checksum in scores else ('–', '–')
     crops = f"{config['batch_size']} x {config['num_frames']} x {config['patch_size']}²"
     return dict(file=f'`{path.name}`', what=c.title, over=f"`{CHECKPOINTS[c.base].path().name}`" if c.base else '', MB=f'{path.stat().st_size/1e6:.2f}',
                 steps=config['steps'], crops=crops, seed=config['seed'], seconds=log['seconds'], PSNR=psnr, SSIM=ssim)

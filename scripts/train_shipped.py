@@ -8,17 +8,15 @@ published_...: SEEM alone on the published BasicVSR (pip install 'seem_nbdev[pub
 runs of one seed see the same crops in the same order. Data: the training clips of DAVIS. An hour or two each on a core; an interrupted queue goes on with the same command.
 The files go to --out. Fine-tuned networks begin with the backbones of the package, in assets/weights, wherever --out is.
 """
-import argparse, json, os, platform, sys
+import argparse, json, platform, sys
 from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, torch
 from seem_nbdev import __version__
-from seem_nbdev.weights.checkpoints import CHECKPOINTS, checkpoint_state, read_state, save
-from seem_nbdev.training.config import has_seem, read_config
 from seem_nbdev.core import SeemError, atomic_path, check, one_of
-from seem_nbdev.training.run import open_run, run_training
-from seem_nbdev.training.loop import make_training
-from seem_nbdev.training.command import make_network, training_data
+from seem_nbdev.training import Run, read_config
+from seem_nbdev.weights import CHECKPOINTS, find, save
+from seem_nbdev.weights.checkpoints import read_state
 
 STAGES = ('flow', 'basicvsr_frame', 'edvr_frame') # not shipped; then what is, backbones first
 SHIPPED = sorted((name for name, c in CHECKPOINTS.items() if c.shipped and name.startswith('demo_')), key=lambda name: CHECKPOINTS[name].base)
@@ -34,40 +32,33 @@ def configuration(name, work=WORK):
     "The configuration of a run: a seed is in the name, and earlier stages are looked for in `work`."
     stem, _, seed = name.partition('_seed')
     config = read_config(stem)
-    start = tuple(str(work/Path(s).relative_to(WORK)) if Path(s).is_relative_to(WORK) else s for s in config.start)
-    return replace(config, start=start, seed=int(seed) if seed else config.seed)
-
-
-def check_start(config, work):
-    "The stages that are not shipped have to be trained before."
-    missing = [s for s in config.start if Path(s).is_relative_to(work) and not Path(s).is_file()]
-    names = [Path(s).relative_to(work).parts[0] for s in missing]
-    check(not missing, f"{', '.join(missing)} is not there; train it first: python scripts/train_shipped.py --work {work} --only {' '.join(names)}")
+    files = tuple(str(work/Path(s).relative_to(WORK)) if Path(s).is_relative_to(WORK) else s for s in config.init_from)
+    return replace(config, init_from=files, seed=int(seed) if seed else config.seed)
 
 
 def train(name, work):
     "Run, or go on, or find it done."
-    folder, config = work/name, configuration(name, work)
-    resume = (folder/'config.toml').is_file()
-    if not resume: check_start(config, work)
-    config = open_run(folder, config, resume)
-    run = make_training(make_network(config, fill=not resume), config, 'cpu')
-    if not run_training(run, training_data(config), folder, resume=resume): sys.exit(f"stopped; the same command goes on with {name}")
+    config = configuration(name, work)
+    missing = [s for s in config.init_from if Path(s).is_relative_to(work) and not Path(s).is_file()]
+    names = [Path(s).relative_to(work).parts[0] for s in missing]
+    check(not missing or (work/name/'config.toml').is_file(),
+          f"{', '.join(missing)} is not there; train it first: python scripts/train_shipped.py --work {work} --only {' '.join(names)}")
+    if not Run(config, work/name, 'cpu').fit(): sys.exit(f"stopped; the same command goes on with {name}")
 
 
 def target(name):
     "The file of a network below assets/, and the checkpoint that it lies over."
     if name in CHECKPOINTS: return CHECKPOINTS[name].file, CHECKPOINTS[name].base
-    return f"weights/published/{name.removeprefix('published_')}.safetensors", configuration(name).start[0]
+    return f"weights/published/{name.removeprefix('published_')}.safetensors", configuration(name).init_from[0]
 
 
 def ship(name, work, out=OUT):
     "The half-precision file of a run, without what its backbone's file has; its log, and its configuration whatever `work` is."
     (file, base), config, log = target(name), configuration(name), pd.read_csv(work/name/'log.csv')
-    below = checkpoint_state(base) if base else {}
+    below = find(base).state() if base else {}
     state = read_state(work/name/'last.safetensors')
     state = {k: v for k, v in state.items() if k not in below or not torch.equal(v.to(below[k].dtype), below[k])}
-    about = dict(config={k: v for k, v in asdict(config).items()}, base=base, seconds=round(log.seconds.iloc[-1]), device='cpu',
+    about = dict(config=asdict(config), base=base, seconds=round(log.seconds.iloc[-1]), device='cpu',
                  threads=torch.get_num_threads(), machine=platform.processor() or platform.machine(), torch=torch.__version__, version=__version__,
                  loss_first=round(log.loss.iloc[0], 6), loss_last=round(log.loss.iloc[-1], 6))
     path = out/Path(file).relative_to('weights')

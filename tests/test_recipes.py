@@ -25,14 +25,16 @@ def added(tmp_path, monkeypatch):
     monkeypatch.setenv('SEEM_DATA', str(tmp_path/'data'))
     monkeypatch.setenv('SEEM_CACHE', str(tmp_path/'cache'))
     before, scope = [dict(r) for r in REGISTRIES], {}
-    for name, code in BLOCKS:
-        if name: (tmp_path/'work'/name).write_text(code)
-        else: exec(code, scope)
-    yield scope
-    for registry, entries in zip(REGISTRIES, before):
-        registry.clear()
-        registry.update(entries)
-    for name, _ in BLOCKS: sys.modules.pop(name.removesuffix('.py'), None)
+    try:
+        for name, code in BLOCKS:
+            if name: (tmp_path/'work'/name).write_text(code)
+            else: exec(code, scope)
+        yield scope
+    finally:
+        for registry, entries in zip(REGISTRIES, before):
+            registry.clear()
+            registry.update(entries)
+        for name, _ in BLOCKS: sys.modules.pop(name.removesuffix('.py'), None)
 
 
 def test_recipes(added):

@@ -207,9 +207,15 @@ def test_two_processes_follow_one(config, whole, tmp_path, launcher):
 
 def test_validation_with_fewer_clips_than_processes(tmp_path):
     "Three processes, two clips: the score of one process."
-    code = "import sys; import seem_nbdev.training.run as t\n" \
-           "real = t.get_clips\nt.get_clips = lambda *a, **k: real(*a, **k)[:2]\n" \
-           "from seem_nbdev.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = """import sys, seem_nbdev.training.run as t
+real = t.dataset
+class Two:
+    def __init__(self, name): self.all = real(name)
+    def __getattr__(self, name): return getattr(self.all, name)
+    def clips(self, *args, **options): return self.all.clips(*args, **options)[:2]
+t.dataset = Two
+from seem_nbdev.cli import main
+sys.exit(main(sys.argv[1:]))"""
     (tmp_path/'main.py').write_text(code)
     options = ['train', '--config', 'smoke', '--set', 'steps=2', '--set', 'batch_size=3', '--device', 'cpu']
     run(sys.executable, tmp_path/'main.py', *options, '--out', tmp_path/'one', OMP_NUM_THREADS=1)
@@ -256,8 +262,8 @@ def test_bad_input_is_one_line(args, message, tmp_path, capsys, monkeypatch):
     (['--set', 'batch_size=8', '--device', 'cuda:x'], "unknown device 'cuda:x'"),
     (['--set', 'batch_size=8', '--set', 'precision=fp16'], "precision 'fp16' needs a GPU"),
     (['--set', 'batch_size=8', '--set', 'prior=sma'], "unknown prior 'sma'; "),
-    (['--set', 'batch_size=8', '--set', 'validate=Vid5'], "unknown dataset 'Vid5'; "),
-    (['--set', 'batch_size=8', '--set', 'validate=REDS4'], "validate is 'REDS4', which lacks 8 folders:"),
+    (['--set', 'batch_size=8', '--set', 'validate=Vid5'], "unknown data set 'Vid5'"),
+    (['--set', 'batch_size=8', '--set', 'validate=REDS4'], "validate is 'REDS4', which lacks 4 folders:"),
 ], ids=lambda v: v[-1] if isinstance(v, list) and v else '')
 def test_found_before_anything_is_loaded(args, message, tmp_path, capsys, monkeypatch):
     "As one of eight processes."

@@ -145,15 +145,17 @@ def make_validate(
     clips = dataset(config.validate).clips(num_frames=config.validate_frames or None)
     clips = [clip.load() for clip in clips]
     masks = masks_for_all(clips, prior_of(config, device)) if config.has_seem else {}
+    rank, count = this_process()
     def validate(net):
+        from accelerate.utils import gather_object
         scores, images = [], {}
-        for clip in clips:
+        for clip in clips[rank::count]:
             sr = restore(net, clip.lq, masks.get(clip.name), protocol)
             gt = clip.gt[:][[*protocol.wanted(len(clip))]]
             found = frame_scores(sr, gt, ('psnr',), channel=protocol.channel)
-            scores.append(found.psnr.mean())
+            scores.append(float(found.psnr.mean()))
             images[clip.name] = sr[len(sr)//2]
-        return float(np.mean(scores)), images
+        return float(np.mean(gather_object(scores))), images
     return validate
 
 # %% ../../nbs/6_training/03_run.ipynb #9ed3bc50

@@ -19,8 +19,8 @@ from . import (
     CHECKPOINTS, Checkpoint, checkpoint, missing_weights, weights_dirs, wheel_file, wheel_package)
 
 # %% auto #0
-__all__ = ['KEY_MAPS', 'missing_checkpoints', 'read_state', 'read_metadata', 'reference_names', 'MisfitError', 'load_state',
-           'Weights', 'verified', 'find', 'load', 'load_into', 'save', 'checkpoint_state', 'checksum']
+__all__ = ['KEY_MAPS', 'read_state', 'read_metadata', 'reference_names', 'MisfitError', 'load_state', 'Weights', 'verified',
+           'find', 'load', 'load_into', 'save']
 
 # %% ../../nbs/5_weights/01_checkpoints.ipynb #263e8ff6
 _DAMAGE = ( # all that reading a file which is no checkpoint, or half of one, has raised
@@ -211,8 +211,10 @@ def _config(about): # of the training, where a file of ours says it
     config = about.get('config')
     return config if isinstance(config, dict) else {}
 
-def _prior(about): # name and options
-    return _config(about).get('prior', ''), _config(about).get('prior_options', {})
+def _prior(about): # name and options, where there is SEEM
+    config = _config(about)
+    if config.get('mode') in ('backbone', 'finetune', 'flow'): return '', {}
+    return config.get('prior', ''), config.get('prior_options', {})
 
 def _below(state, about)->list: # names or files that a file of weights lies over
     if 'base' in about: return [about['base']] if about['base'] else []
@@ -225,7 +227,6 @@ def load(
     device=None, # None: a GPU if there is one
 )->nn.Module:    # in evaluation mode; its attribute `weights` is the `Weights`
     "A network, built and filled."
-    if isinstance(device, nn.Module): return load_state(find(name).state(), device, str(name))
     weights = find(name)
     check(weights.arch != 'sam', f"{name} is of Segment Anything, which restores no video; "
           f"its masks come from make_prior('sam', checkpoint={name!r})")
@@ -282,8 +283,3 @@ def save(
     header = {k: json.dumps(v) for k, v in metadata.items()}
     with atomic_path(path) as part: save_file(kept, part, header)
     return path
-
-# %% ../../nbs/5_weights/01_checkpoints.ipynb #d0d0a11a
-missing_checkpoints = missing_weights # old names, until nobody uses them
-def checkpoint_state(name): return find(name).state()
-def checksum(name): return find(name).checksum
