@@ -355,7 +355,8 @@ def check_masks(
     want = (*lqs.shape[:-3], channels, *lqs.shape[-2:])
     check(isinstance(masks, Tensor) and masks.shape == want,
           f"masks are {shape_text(masks)}, expected a tensor {want}: {channels} a frame, rest "
-          "zeros; an array (t,c,h,w) goes to evaluation.restore, or through torch.from_numpy(masks)[None]")
+          "zeros; an array (t,c,h,w) goes to evaluation.restore, or through "
+          "torch.from_numpy(masks)[None]")
     check(masks.dtype in (torch.bool, torch.uint8) or masks.is_floating_point(),
           f"masks are {masks.dtype}, expected bool, or uint8 or float in [0,1]")
 
