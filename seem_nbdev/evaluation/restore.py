@@ -113,7 +113,7 @@ def _given(net, masks, shape):
     "The masks of a clip as a tensor (1,t,c,h,w), where the network takes any."
     c, name = net.mask_channels, type(net).__name__
     if masks is None or c is None:
-        check(c is None, f"this {name} has SEEM and needs masks; for none give zeros")
+        check(c is None, f"this {name} has SEEM and needs masks; no prior means zeros")
         check(masks is None, f"masks are given to a {name} without SEEM; leave them out")
         return None
     t, h, w, _ = shape
@@ -121,7 +121,8 @@ def _given(net, masks, shape):
     found = f"masks are {getattr(masks, 'dtype', type(masks).__name__)} {size}"
     check(size == (t, c, h, w), f"{found}, expected {t, c, h, w}")
     masks = np.asarray(masks[:])
-    check(masks.dtype.kind in 'bf', f"{found}, expected bool or float")
+    check(masks.dtype in (bool, np.float16, np.float32),
+          f"{found}, expected bool, float16 or float32")
     return torch.from_numpy(masks)[None]
 
 def restore(

@@ -15,7 +15,8 @@ from torch import nn
 from ..core import (
     atomic_path, cache_dir, check, get_device, one_of, progress, this_process)
 from .restore import Protocol, device_of, restore
-from .rows import check_rows, load_rows, make_rows, method_name, save_rows
+from .rows import (
+    USER, check_rows, load_rows, make_rows, method_name, save_rows)
 from ..metrics import METRICS
 from ..metrics.quality import load_lpips
 from ..weights.checkpoints import load
@@ -137,7 +138,7 @@ def score_clip(
     networks=None,      # of `metric_networks`
     masks=None,         # of the candidate for this clip
     dtype=None, each=None, # of `restore`
-    **context,          # of `make_rows`: profile, table, ...
+    **context,          # of `make_rows`: profile (else 'user'), table, ...
 )->tuple:               # rows; the middle frame of the result
     "Restore a clip and score its frames."
     check_scored(clip)
@@ -151,8 +152,9 @@ def score_clip(
     device = device_name(candidate.net)
     if dtype: device += f", {str(dtype).removeprefix('torch.')}"
     about = candidate.about | dict(
-        dataset=protocol.dataset, degradation=protocol.degradation, channel=protocol.channel,
-        crop_border=protocol.crop_border, clip=clip.name, seconds=seconds, device=device) | context
+        dataset=protocol.dataset or 'own clips', degradation=protocol.degradation,
+        channel=protocol.channel, crop_border=protocol.crop_border, clip=clip.name, seconds=seconds,
+        device=device, profile=USER) | context
     # each metric by itself: one that is of no channel may not be defined for every frame
     rows = [make_rows(part, **about) for m in metrics if len(part := scores[['frame', m]].dropna())]
     return pd.concat(rows, ignore_index=True), sr[len(sr)//2]

@@ -15,13 +15,12 @@ from skimage.filters import gaussian
 from skimage.segmentation import slic
 from ..core import check, in_order, one_of, progress, sha256
 from ..data.images import check_frames
-from . import PRIORS, make_prior, options_text
+from . import make_prior
 
 # %% auto #0
-__all__ = ['NUM_MASKS', 'Frames', 'MAX_LABELS', 'SHUFFLES', 'PLACES', 'BITS', 'MaskPrior', 'Prior', 'check_masks', 'paint',
-           'order_and_pad', 'labels_to_masks', 'SuperpixelPrior', 'NonePrior', 'read_labels', 'resample_labels',
-           'FilesPrior', 'shuffle_masks', 'ControlPrior', 'ShuffledPrior', 'blob_ranks', 'RandomPrior', 'bit_planes',
-           'OraclePrior']
+__all__ = ['NUM_MASKS', 'Frames', 'MAX_LABELS', 'SHUFFLES', 'PLACES', 'BITS', 'Prior', 'check_masks', 'paint', 'order_and_pad',
+           'labels_to_masks', 'SuperpixelPrior', 'NonePrior', 'read_labels', 'resample_labels', 'FilesPrior',
+           'shuffle_masks', 'ControlPrior', 'ShuffledPrior', 'blob_ranks', 'RandomPrior', 'bit_planes', 'OraclePrior']
 
 # %% ../../nbs/2_masks/01_priors.ipynb #042b5e8b
 NUM_MASKS = 64 # C of section 3.2; the paper takes at most 64, a prior that has more is cut here
@@ -353,12 +352,3 @@ class OraclePrior(Prior):
         if k & 2: each = each[:, ::-1]
         if k & 1: each = each[:, :, ::-1]
         return (each.swapaxes(1, 2) if k & 4 else each).reshape(planes.shape)
-
-# %% ../../nbs/2_masks/01_priors.ipynb #a063d8f8
-class _Bound: # for callers that bind a prior to a clip
-    def __init__(self, prior, name, gt): self.prior, self.clip_name, self.gt = prior, name, gt
-    def __call__(self, frames): return self.prior(Frames(self.clip_name, frames, self.gt))
-    def __getattr__(self, name): return getattr(self.prior, name)
-
-Prior.for_clip = lambda self, key, gt=None: _Bound(self, key, gt)
-MaskPrior = Prior

@@ -463,7 +463,7 @@ class SAMFeatures(SAMWeights):
         def finish(sam, embedding, h, w):
             if (h, w) not in maps: maps[h, w] = frame_maps(sam, h, w, embedding.shape[2:])
             a_h, a_w = maps[h, w]
-            return (a_h @ embedding[0] @ a_w.T).half()
+            return (a_h @ embedding[0] @ a_w.T).sigmoid().half()
         return self.batches(finish)
     def stream(self, frames): yield from self.features(frames)
 

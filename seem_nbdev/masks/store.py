@@ -20,8 +20,7 @@ from .priors import Frames, Prior, check_masks
 
 # %% auto #0
 __all__ = ['FORMATS', 'LEVEL', 'TOGETHER', 'frames_digest', 'fingerprint', 'check_same', 'zstd', 'ClipMasks', 'MaskStore',
-           'stored_size', 'Filled', 'MaskCache', 'masks_for', 'masks_for_all', 'cached_clip', 'cached_masks',
-           'fill_store']
+           'stored_size', 'Filled', 'MaskCache', 'masks_for', 'masks_for_all']
 
 # %% ../../nbs/2_masks/03_store.ipynb #b931218e
 def frames_digest(
@@ -240,9 +239,6 @@ class MaskStore:
         check_same(clip.fingerprint, asked, f"clip {key!r} in {self.path}", path)
         return clip
 
-    def get(self, key, frames, prior): return self.complete(Frames(key, frames, None), prior)[0][:]
-    open = __getitem__
-
     def key(self, name:str, asked:dict)->str: # where the masks of a clip are
         return name
 
@@ -438,14 +434,3 @@ def masks_for_all(
     store.fill(clips, prior, progress)
     wait_for_all()
     return {c.name: masks_for(c, prior, store) for c in clips}
-
-# %% ../../nbs/2_masks/03_store.ipynb #6fb2b79d
-def cached_clip(key, frames, prior, path=None, wanted=()):
-    clip, own = Frames(key, frames, getattr(prior, 'gt', None)), getattr(prior, 'prior', prior)
-    own = own if type(prior).__name__ == '_Bound' else prior
-    return masks_for(clip, own, MaskCache(own, path), wanted)
-def cached_masks(key, frames, prior, path=None, wanted=None):
-    masks = cached_clip(key, frames, prior, path, wanted)
-    return masks[:] if wanted is None else np.stack([masks[int(i)] for i in wanted])
-def fill_store(sources, store, prior, progress=True, shard=(0, 1)):
-    return store.fill(sources, prior, progress, shard)

@@ -16,7 +16,7 @@ from seem_nbdev.core import (
     SeemError, atomic_path, check, one_of, remove_leftovers, seed_everything, sha256,
     this_process)
 from ..data import DATASETS, dataset
-from ..data.clips import CropDataset, find_clips
+from ..data.clips import Clip, CropDataset, find_clips
 from ..evaluation.restore import protocol_of, restore
 from ..evaluation.score import frame_scores
 from ..masks import PRIORS, make_prior
