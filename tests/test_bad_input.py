@@ -3,7 +3,7 @@ import os, pty, signal, subprocess, sys, time
 import numpy as np, pytest, torch
 from PIL import Image
 from seem_nbdev.core import SeemError, atomic_path
-from seem_nbdev.data.clips import Clip, CropDataset, degraded, read_frames
+from seem_nbdev.data.clips import Clip, CropDataset, ImageFrames, degraded
 from seem_nbdev.evaluation.restore import restore
 from seem_nbdev.models import make_network
 from seem_nbdev.training.config import TrainConfig
@@ -62,7 +62,7 @@ def test_masks_missing_or_uncalled_for(arch):
 @pytest.mark.parametrize('mode, kind', [('L', 'grey'), ('RGBA', 'alpha'), ('P', 'palette')])
 def test_images_that_are_not_rgb(tmp_path, mode, kind):
     Image.fromarray(clip(1, 8, 8)[0]).convert(mode).save(tmp_path/'0.png')
-    with pytest.raises(SeemError, match=kind) as e: read_frames(tmp_path)
+    with pytest.raises(SeemError, match=kind) as e: ImageFrames(tmp_path)[:]
     assert '0.png' in str(e.value)
 
 
@@ -70,7 +70,7 @@ def test_images_that_are_not_rgb(tmp_path, mode, kind):
 def test_an_image_cut_off(tmp_path, keep):
     for i in range(2): Image.fromarray(clip(1, 32, 32)[0]).save(tmp_path/f'{i}.png')
     (tmp_path/'1.png').write_bytes((tmp_path/'1.png').read_bytes()[:keep])
-    with pytest.raises(SeemError, match='1.png'): read_frames(tmp_path)
+    with pytest.raises(SeemError, match='1.png'): ImageFrames(tmp_path)[:]
 
 
 def test_a_clip_too_short_or_too_small_for_a_crop():

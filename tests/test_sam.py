@@ -1,5 +1,6 @@
 "SAM at its real size against the official generator, on the same random or real weights, and what is refused."
 import hashlib, json, sys, zipfile, zlib
+from dataclasses import replace
 import numpy as np, pytest, torch, torch.nn.functional as F
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
@@ -9,7 +10,8 @@ from skimage.segmentation import slic
 from conftest import ROOT
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
 from seem_nbdev.core import SeemError, data_dir
-from seem_nbdev.data.datasets import DAVIS_SPLIT, davis, missing_data, vid4
+from seem_nbdev.data import dataset as data_set
+from seem_nbdev.data.datasets import DAVIS_SPLIT
 from seem_nbdev.masks import MaskStore, make_prior, masks_for
 from torch.utils._python_dispatch import TorchDispatchMode
 from seem_nbdev.masks.priors import NUM_MASKS, Frames
@@ -123,8 +125,8 @@ def real():
 def test_equal_on_real_frames(real, name):
     "Every mask, every pixel, on the first low-resolution frame of a clip."
     dataset, clip = name.split('/')
-    if data_dir() is None or missing_data(dataset): pytest.skip(f"needs {dataset} under $SEEM_DATA")
-    clips = vid4(num_frames=1) if dataset == 'Vid4' else davis(None, 1, [clip], scale=1)
+    if data_dir() is None or data_set(dataset).missing(): pytest.skip(f"needs {dataset} under $SEEM_DATA")
+    clips = replace(data_set(dataset), scale=None).clips(num_frames=1)
     frame, = [c.lq[0] for c in clips if c.name == clip]
     expected, masks = official(real.build(), frame), real(frame[None])[0]
     print(f"{name} {frame.shape[1]}x{frame.shape[0]}: {len(expected)} masks, {len(masks)} ours")

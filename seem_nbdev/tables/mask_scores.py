@@ -12,7 +12,8 @@ from scipy.stats import rankdata
 from ..core import check
 from ..data.images import bicubic_downsample, check_uint8
 from ..models.layers import flow_warp
-from ..metrics.quality import best_match_iou, bootstrap_interval, mask_ious
+from ..metrics.intervals import bootstrap_interval
+from ..metrics.overlap import best_match_iou, mask_ious
 from .plots import check_image, mask_colors, mask_overlay
 from ..metrics.temporal import inside_frame
 
