@@ -6,13 +6,15 @@ import numpy as np, pytest, torch, zarr
 from PIL import Image
 from tqdm import tqdm
 from safetensors.torch import load_file
+from skimage import data
 from conftest import BIN, ROOT, run, small_disk
 from seem_nbdev import cli
 from seem_nbdev.core import SeemError
 from seem_nbdev.data.clips import Clip, CropDataset, degraded, embedded_clips, embedded_dir, find_clips
 from seem_nbdev.evaluation.rows import load_rows
 from seem_nbdev.masks import MaskStore, masks_for, options_text, sam as sam_module, store as store_module
-from seem_nbdev.masks.priors import FilesPrior, Frames, SuperpixelPrior
+from seem_nbdev.masks.priors import (FilesPrior, Frames, SuperpixelPrior, check_masks, labels_to_masks, order_and_pad,
+                                     read_labels)
 from seem_nbdev.masks.sam import SAMPrior, tiny_sam
 from seem_nbdev.masks.store import fingerprint
 from seem_nbdev.weights.checkpoints import CHECKPOINTS
@@ -502,3 +504,68 @@ def test_features_from_random_weights_to_a_row(tmp_path, monkeypatch, capsys):
     rows = load_rows(tmp_path/'rows.csv')
     assert {*rows.prior} == {'sam_features'} and '"model_type": "tiny"' in rows.prior_options.iloc[0]
     assert {*rows['clip']} == {'a', 'b'} and rows.value.notna().all()
+
+
+# Label images, and what else is refused
+
+def test_labels_of_every_kind(tmp_path):
+    "Colours are labels, alpha is none; what is no label image is named."
+    big = np.kron(np.arange(6).reshape(2, 3), np.ones((4, 4), int))
+    frames, expected = np.zeros((1, 2, 3, 3), np.uint8), labels_to_masks(np.arange(6).reshape(2, 3), ignore=0)[None]
+    for c in (1, 3): # grey + alpha, colour + alpha
+        image = np.concatenate([big[..., None]*40]*c + [np.full((8, 12, 1), 128)], -1)
+        Image.fromarray(np.uint8(image)).save(tmp_path/'0.png')
+        assert (FilesPrior(tmp_path)(frames) == expected).all()
+    (tmp_path/'0.png').write_bytes(b'no image')
+    with pytest.raises(SeemError, match='0.png cannot be read'): FilesPrior(tmp_path)(frames)
+    Image.fromarray(data.astronaut()).save(tmp_path/'0.png')
+    with pytest.raises(SeemError, match='113382 labels, more than 4096: that is a photograph'): FilesPrior(tmp_path)(frames)
+    levels = np.arange(4097).astype(np.uint16) # 4096 labels pass, one more does not
+    Image.fromarray(levels[None, :4096]).save(tmp_path/'many.png')
+    assert len(np.unique(read_labels(tmp_path/'many.png'))) == 4096
+    Image.fromarray(levels[None]).save(tmp_path/'many.png')
+    with pytest.raises(SeemError, match='has 4097 labels'): read_labels(tmp_path/'many.png')
+    Image.fromarray(np.float32(big)/3).save(tmp_path/'float.tif')
+    with pytest.raises(SeemError, match='float32, expected whole numbers'): read_labels(tmp_path/'float.tif')
+    with pytest.raises(SeemError, match='no folder'): FilesPrior(tmp_path/'none')(frames)
+
+
+@pytest.mark.parametrize('kw', [dict(num_segments=v) for v in (65, 0, 'a', 4.5, True, None)] +
+                         [dict(compactness=v) for v in ('a', 0, float('nan'), float('inf'))], ids=str)
+def test_wrong_superpixels(kw):
+    with pytest.raises(SeemError, match=f'{[*kw][0]} is '): SuperpixelPrior(**kw)
+
+
+def test_wrong_masks_of_a_frame():
+    with pytest.raises(SeemError, match=r'expected \(k,h,w\)'): order_and_pad(np.zeros((4, 4)))
+    with pytest.raises(SeemError, match=r'masks are a Tensor, expected bool.*\.numpy\(\)'):
+        check_masks(torch.zeros(2, 64, 4, 6, dtype=bool), (2, 4, 6, 3))
+
+
+def test_names_of_clips(tmp_path):
+    store, lq = MaskStore(tmp_path/'masks'), np.zeros((2, 8, 8, 3), np.uint8)
+    for wrong in ('../up', 'a//b', '.hidden', '', None):
+        with pytest.raises(SeemError, match='clip key'): masks_for(Frames(wrong, lq, None), SuperpixelPrior(), store)
+    with pytest.raises(SeemError, match="there is no store"): MaskStore(tmp_path/'typo').keys()
+    masks = masks_for(Frames('a', lq, None), SuperpixelPrior(), store)
+    with pytest.raises(SeemError, match="no masks of clip 'b'; make them with `seem masks`"): store['b']
+    with pytest.raises(SeemError, match='grey'): masks_for(Frames('b', lq[..., :1], None), SuperpixelPrior(), store)
+    with pytest.raises(SeemError, match='at frame 1: 9x8 after 8x8'):
+        masks_for(Frames('b', [lq[0], np.zeros((8, 9, 3), np.uint8)], None), SuperpixelPrior(), store)
+    with pytest.raises(SeemError, match='holds no frames'): masks_for(Frames('b', [], None), SuperpixelPrior(), store)
+    with pytest.raises(ValueError, match='without a copy'): np.array(masks, copy=False)
+
+
+def write_all(job):
+    masks, planes = job
+    for i in range(len(masks)): masks.write(i, planes[i:i + 1])
+
+
+def test_many_write_the_same_frames_at_once(tmp_path):
+    lq = np.random.default_rng(0).integers(0, 256, (9, 12, 16, 3), dtype=np.uint8)
+    masks = masks_for(Frames('a', lq, None), SuperpixelPrior(), MaskStore(tmp_path/'masks'))
+    planes = masks[:]
+    for i in range(9): os.unlink(masks.file(i))
+    with multiprocessing.get_context('fork').Pool(4) as pool: pool.map(write_all, [(masks, planes)]*20)
+    assert (masks[:] == planes).all()
+    assert sorted(os.listdir(masks.path)) == sorted([*(f'c.{i}.0.0.0' for i in range(9)), 'zarr.json'])

@@ -134,7 +134,7 @@ def test_extras_of_setup():
 def test_everything_imported_is_required():
     "What the modules import comes with Python, or with a requirement by name."
     package = {'skimage': 'scikit-image', 'PIL': 'pillow', 'segment_anything': 'segment-anything',
-               'huggingface_hub': 'huggingface-hub'}
+               'huggingface_hub': 'huggingface-hub', 'IPython': 'ipython'}
     trees = [ast.parse(p.read_text()) for p in (ROOT/'seem_nbdev').rglob('*.py')]
     nodes = [n for tree in trees for n in ast.walk(tree)]
     found = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}

@@ -416,8 +416,23 @@ def test_masks_of_any_number():
     from seem_nbdev.training.config import TrainConfig
     from seem_nbdev.training.run import make_net
     seem = dict(mode='full', size=TINY, prior='superpixel', init_from=())
-    prior = SimpleNamespace(channels=7)
+    prior = SimpleNamespace(channels=7, name='superpixel', options={})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(r, 'make_prior', lambda *_, **__: prior)
         assert make_net(TrainConfig(**seem), fill=False).mask_channels == 7
     assert make_net(TrainConfig(**seem, seem=dict(mask_channels=5, branches='forward')), fill=False).mask_channels == 5
+
+
+def test_weights_say_which_masks(tmp_path):
+    "Not only whose: every option that decided them, in the header of the weights and in what a name means."
+    from seem_nbdev.masks import make_prior
+    from seem_nbdev.models.basicvsr import BasicVSR
+    from seem_nbdev.training import Run, read_config
+    from seem_nbdev.weights import find, save
+    torch.manual_seed(0)
+    save(BasicVSR(**TINY), tmp_path/'b.safetensors')
+    config = read_config('smoke', mode='full', prior='superpixel', prior_options=dict(num_segments=9), init_from=[str(tmp_path/'b.safetensors')],
+                         steps=1, validate='')
+    Run(config, tmp_path/'run', 'cpu').fit(bar=False)
+    prior = make_prior('superpixel', num_segments=9)
+    assert find(tmp_path/'run').masks == json.loads(json.dumps(dict(prior='superpixel', channels=prior.channels, options=prior.options)))

@@ -30,7 +30,7 @@ from ..weights import CHECKPOINTS
 from ..weights.checkpoints import load_into, save
 
 # %% auto #0
-__all__ = ['KEPT', 'prior_of', 'mask_channels', 'make_net', 'say', 'training_clips', 'check_store', 'training_masks',
+__all__ = ['KEPT', 'prior_of', 'mask_settings', 'make_net', 'say', 'training_clips', 'check_store', 'training_masks',
            'training_data', 'make_validate', 'random_states', 'set_random_states', 'saved_checkpoints',
            'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'go_on', 'Log', 'stop_signals', 'agreed',
            'Checkpointer', 'open_folder', 'check_run', 'Run']
@@ -40,11 +40,13 @@ def prior_of(config:TrainConfig, device=None): # of `masks.PRIORS`
     "The prior whose masks a run is trained with."
     return make_prior(config.prior, device=device, **config.prior_options)
 
-def mask_channels(config:TrainConfig, device=None)->int:
-    "Planes of a frame's masks."
-    if not config.masks: return prior_of(config, device).channels
-    if not Path(config.masks).exists(): return 64 # that it lacks is said with the crops
-    return MaskStore(config.masks).settings['channels']
+def mask_settings(config:TrainConfig, device=None)->dict: # prior, channels, options
+    "What masks a run is trained with: all that decides them."
+    if config.masks and Path(config.masks).exists():
+        return {k: v for k, v in MaskStore(config.masks).settings.items() if k != 'dtype'}
+    if config.masks: return dict(prior=config.prior, channels=64, options={}) # its crops will say
+    prior = prior_of(config, device)
+    return dict(prior=prior.name, channels=prior.channels, options=prior.options)
 
 def make_net(
     config:TrainConfig,
@@ -53,7 +55,8 @@ def make_net(
 )->nn.Module:
     "The network that a run begins with."
     seem = None
-    if config.has_seem: seem = dict(mask_channels=mask_channels(config, device)) | config.seem
+    if config.has_seem:
+        seem = dict(mask_channels=mask_settings(config, device)['channels']) | config.seem
     seed_everything(config.seed)
     net = make_network(config.arch, seem, **config.size)
     if config.zero_last:
@@ -91,6 +94,7 @@ def check_store(config:TrainConfig, store:MaskStore):
     asked = dict(prior=config.prior, **config.prior_options)
     if (known := CHECKPOINTS.get(asked.get('checkpoint', ''))): asked['checkpoint'] = known.sha256
     elif 'checkpoint' in asked: asked['checkpoint'] = sha256(asked['checkpoint'])
+    if 'precision' in asked: asked['dtype'] = asked.pop('precision') # its name in stores
     odd = [f"{k} {there.get(k)!r} there, {v!r} in the configuration"
            for k, v in asked.items() if there.get(k) != v]
     check(not odd, f"{store.path} holds other masks: {'; '.join(odd)}; name another store, or set "
@@ -446,6 +450,7 @@ class Run:
         self.state = make_state(self.net, self.config, device)
         self.kept = go_on(self.state, self.folder/'checkpoints') if there else {}
         self.metadata = self.kept.get('metadata', {}) | metadata
+        if self.config.has_seem: self.metadata['masks'] = mask_settings(self.config, device)
 
     step = property(lambda self: self.state.step)
     complete = property(lambda self: self.step == self.config.steps)

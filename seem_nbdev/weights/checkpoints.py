@@ -151,7 +151,8 @@ class Weights:
     base:tuple=()            # of `Weights`: what the file lies over, the lowest first
     args:dict=field(default_factory=dict) # keyword arguments of the network
     prior:str=''             # whose masks it was trained with, where its file says so
-    prior_options:dict=field(default_factory=dict) # and that prior's options
+    prior_options:dict=field(default_factory=dict) # and the options that make that prior
+    masks:dict=field(default_factory=dict, repr=False) # all that decided them: prior, options
     degradation:str='BI'     # of the frames it was trained for, where that is known
     key_map:str='openmmlab'  # whose parameter names may be in the file, in `KEY_MAPS`
 
@@ -193,7 +194,8 @@ def find(
     if str(name) in CHECKPOINTS or not path.exists():
         c = checkpoint(name)
         path, base = verified(name), (find(c.base),) if c.base else ()
-        return Weights(name, c.arch, path, base, c.args, *_prior(read_metadata(path)),
+        about = read_metadata(path)
+        return Weights(name, c.arch, path, base, c.args, *_prior(about), about.get('masks', {}),
                        c.degradation, c.key_map)
     if path.is_dir():
         path = next((path/f for f in _IN_FOLDER if (path/f).is_file()), path/_IN_FOLDER[0])
@@ -201,7 +203,7 @@ def find(
               "save_pretrained and seem train write them")
     state, about = read_state(path), read_metadata(path)
     base = tuple(map(find, _below(state, about)))
-    found = Weights(str(name), '', path, base, {}, *_prior(about))
+    found = Weights(str(name), '', path, base, {}, *_prior(about), about.get('masks', {}))
     state = found.state() if base else reference_names(state)
     if all(k.startswith('seem.') for k in state): return found # it does not say over what
     arch = arch_of(state)
