@@ -14,7 +14,7 @@ HEAD = """# The networks of the profiles `demo` and `small`
 
 - **Data**: 20 DAVIS clips of 24 frames (BSD), shrunk by 2/3, and frames 0 to 91 of Big Buck Bunny (CC-BY 3.0, Blender Foundation), halved.
   No Vid4, no Vimeo-90K, no REDS; no weights of anybody else. **Masks**: superpixels, which are not SAM's.
-- **Chain**: BasicVSR from single frames and a flow network that learnt from synthetic motion ([25_flow](../../../nbs/6_training/04_flow.ipynb)), EDVR from single frames; the control and all kinds of SEEM begin with the shipped, half-precision backbone.
+- **Chain**: BasicVSR from single frames and a flow network that learnt from synthetic motion ([04_flow](../../../nbs/6_training/04_flow.ipynb)), EDVR from single frames; the control and all kinds of SEEM begin with the shipped, half-precision backbone.
   `basicvsr_long` is that backbone trained on, on longer clips, with averaged weights; nothing is fine-tuned from it.
   BasicVSR's flow does not move after its own training, so the files of fine-tuned networks leave it out: they lie over their backbone's file.
 - **Training**: `python scripts/train_shipped.py`; every key is in the `.json` beside a file. Of the chain, not shipped: 1500 steps for the flow (it was interrupted at step 1200, where its optimiser began afresh, and drew the same kind of

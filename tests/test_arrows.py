@@ -94,3 +94,9 @@ def test_models_load_nothing_of_masks():
     heavy = {'seem_nbdev.masks', 'seem_nbdev.data.clips', 'skimage', 'matplotlib', 'pandas'}
     code = '\n'.join(f'import seem_nbdev.{m}' for m in MODULES if m.split('.')[0] == 'models')
     assert loaded(code, heavy) == []
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_no_name_is_defined_twice(module):
+    names = [n.name for n in ast.parse(PATHS[module].read_text()).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    assert sorted(n for n in names if names.count(n) > 1) == []

@@ -179,20 +179,3 @@ def check_prior(
     if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
     lo, hi = value_range(masks)
     check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
-
-# %% ../../nbs/1_models/01_seem.ipynb #6e2c3c27
-def check_prior(
-    masks:Tensor|None, # of the frames, or None
-    lqs:Tensor,        # (...,3,h,w) the frames
-    channels:int|None, # of the network's masks; None: it takes none
-):
-    "The door of a host: masks exactly if it takes some, that fit, with values in [0,1]."
-    check(channels is not None or masks is None,
-          "masks were given to a network without SEEM; build it with seem=SEEMConfig()")
-    if channels is None: return
-    check(masks is not None, f"this network has SEEM and needs masks, {channels} a frame; "
-          "no prior means zeros, given explicitly")
-    check_masks(masks, lqs, channels)
-    if masks.dtype == torch.bool or torch.compiler.is_compiling(): return
-    lo, hi = value_range(masks)
-    check(lo >= 0 and hi <= 1, f"masks are in [{lo:.3g}, {hi:.3g}], expected [0,1]; try masks > 0")
