@@ -436,3 +436,10 @@ def test_weights_say_which_masks(tmp_path):
     Run(config, tmp_path/'run', 'cpu').fit(bar=False)
     prior = make_prior('superpixel', num_segments=9)
     assert find(tmp_path/'run').masks == json.loads(json.dumps(dict(prior='superpixel', channels=prior.channels, options=prior.options)))
+
+
+@pytest.mark.parametrize('size, message', [(48, 'expected a multiple of 32'), (128, 'are smaller than 512 pixels')])
+def test_pairs_of_a_size_that_cannot_be(size, message):
+    from seem_nbdev.data.clips import embedded_clips
+    from seem_nbdev.training.flow import SyntheticMotion
+    with pytest.raises(SeemError, match=message): SyntheticMotion(embedded_clips('train', num_frames=2), patch_size=size)

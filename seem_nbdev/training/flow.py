@@ -14,7 +14,17 @@ from ..data.images import imresize, to_float
 from ..models.layers import flow_warp
 
 # %% auto #0
-__all__ = ['LEVEL_WEIGHTS', 'affine_motion', 'smooth_noise', 'random_motion', 'moved_pair', 'SyntheticMotion', 'endpoint_loss']
+__all__ = ['LEVEL_WEIGHTS', 'moved_pair', 'affine_motion', 'smooth_noise', 'random_motion', 'SyntheticMotion', 'endpoint_loss']
+
+# %% ../../nbs/6_training/04_flow.ipynb #50942921
+def moved_pair(
+    frame:Tensor, # (3,s,s) RGB in [0,1]; s a multiple of 4
+    flow:Tensor,  # (2,s,s) in pixels
+)->tuple:         # ref, supp (3,s/4,s/4) and flow (2,s/4,s/4) in their pixels
+    "A low-resolution pair of frames whose flow is known."
+    ref = flow_warp(frame[None], flow.permute(1, 2, 0)[None], 'border')[0]
+    ref, supp = (imresize(x, 0.25) for x in (ref, frame))
+    return ref, supp, F.avg_pool2d(flow, 4)/4
 
 # %% ../../nbs/6_training/04_flow.ipynb #cd7d158c
 def affine_motion(
@@ -53,16 +63,6 @@ def random_motion(
         region = smooth_noise(rng, size, int(rng.integers(3, 6)), 1) > rng.uniform(.2, .9)
         flow = torch.where(region, affine_motion(rng, size, shift), flow)
     return flow
-
-# %% ../../nbs/6_training/04_flow.ipynb #50942921
-def moved_pair(
-    frame:Tensor, # (3,s,s) RGB in [0,1]; s a multiple of 4
-    flow:Tensor,  # (2,s,s) in pixels
-)->tuple:         # ref, supp (3,s/4,s/4) and flow (2,s/4,s/4) in their pixels
-    "A low-resolution pair of frames whose flow is known."
-    ref = flow_warp(frame[None], flow.permute(1, 2, 0)[None], 'border')[0]
-    ref, supp = (imresize(x, 0.25) for x in (ref, frame))
-    return ref, supp, F.avg_pool2d(flow, 4)/4
 
 # %% ../../nbs/6_training/04_flow.ipynb #09b50322
 def _disturbed(rng, pair):
@@ -105,7 +105,6 @@ class SyntheticMotion(Dataset):
 # %% ../../nbs/6_training/04_flow.ipynb #1a9ff6fe
 LEVEL_WEIGHTS = (.02, .05, .1, .2, .4, 1.) # coarse to fine
 
-# %% ../../nbs/6_training/04_flow.ipynb #d969966f
 def endpoint_loss(
     flows:list,  # of each level, coarse to fine: (n,2,h/2^l,w/2^l) in its own pixels
     flow:Tensor, # (n,2,h,w) the ground truth
