@@ -7,7 +7,7 @@ from seem_nbdev import cli, models
 from seem_nbdev.core import SeemError
 from seem_nbdev.evaluation.rows import load_rows, pivot, with_average
 from seem_nbdev.models.layers import Network
-from seem_nbdev.models.seem import SEEMConfig
+from seem_nbdev.models.seem import SEEM, SAMRepresentation, SEEMConfig
 
 TINY = dict(
     basicvsr=dict(mid_channels=8, num_blocks=1, hr_channels=8),
@@ -75,6 +75,42 @@ def test_sizes_are_whole_and_positive(arch, value):
     for name in TINY[arch]:
         with pytest.raises(SeemError, match=f'{name} is {value!r}, expected an int, 1 or more'):
             models.make_network(arch, **TINY[arch] | {name: value})
+
+
+# SEEM and its representation
+
+@pytest.fixture
+def parts():
+    "f_r and a SEEM that is not zero, a frame of 13 x 11 and its masks."
+    torch.manual_seed(0)
+    f_r, seem = SAMRepresentation(12).eval(), SEEM(12, zero_init=False).eval()
+    return f_r, seem, torch.rand(2, 3, 11, 13), torch.rand(2, 64, 11, 13) > .5
+
+
+def test_features_that_do_not_fit_are_refused(parts):
+    f_r, seem, lq, masks = parts
+    feat, rep = torch.rand(2, 2, 12, 11, 13)
+    for args, why in [((feat[:, :6], rep), r'feat is \(2, 6, 11, 13\) torch.float32, expected a tensor \(n,12,h,w\)'),
+                      ((feat[0], rep[0]), r'feat is \(12, 11, 13\)'), ((feat, rep[:1]), r'rep is \(1, 12, 11, 13\)'),
+                      ((feat, rep[..., 1:]), r'rep is \(2, 12, 11, 12\) torch.float32, expected \(2, 12, 11, 13\) like feat'),
+                      ((feat, None), 'rep is NoneType')]:
+        with pytest.raises(SeemError, match=why): seem(*args)
+    with pytest.raises(SeemError, match=r'masks are \(2, 63, 11, 13\)'): f_r(lq, masks[:, 1:])
+
+
+@torch.no_grad()
+def test_mixed_precision(parts):
+    "Bfloat16 carries 8 bits; a feature in float32 beside a representation in bfloat16, as a warp makes one, is joined."
+    f_r, seem, lq, masks = parts
+    feat = torch.rand(2, 12, 11, 13)
+    exact = seem(feat, f_r(lq, masks))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        rep = f_r(lq, masks)
+        mixed = seem(feat, rep)
+    assert rep.dtype == mixed.dtype == torch.bfloat16
+    assert (mixed - exact).abs().max() < .1*exact.std()
+    half = seem.bfloat16()(feat.bfloat16(), f_r.bfloat16()(lq.bfloat16(), masks))
+    assert half.dtype == torch.bfloat16 and half.isfinite().all()
 
 
 # What a network is, from its weights alone

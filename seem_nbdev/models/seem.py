@@ -12,8 +12,8 @@ from .layers import (
     ResidualBlock, check_masks, lrelu, shape_text, value_range)
 
 # %% auto #0
-__all__ = ['conv3x3', 'SAMRepresentation', 'ChannelAttention', 'zero_', 'SEEM', 'SEEMConfig', 'seem_config', 'SEEMPlaces',
-           'config_of', 'check_prior']
+__all__ = ['conv3x3', 'SAMRepresentation', 'ChannelAttention', 'SEEM', 'SEEMConfig', 'seem_config', 'SEEMPlaces', 'config_of',
+           'check_prior']
 
 # %% ../../nbs/1_models/01_seem.ipynb #0db201a7
 def conv3x3(in_channels:int, out_channels:int)->nn.Conv2d:
@@ -67,13 +67,6 @@ class ChannelAttention(nn.Module):
         F_a = torch.sigmoid(F_u)
         return F_a
 
-# %% ../../nbs/1_models/01_seem.ipynb #67fa3986
-def zero_(
-    conv:nn.Conv2d, # changed in place
-):
-    "Zero weight and bias: the layer returns 0, and still gets a gradient."
-    for p in conv.parameters(): nn.init.zeros_(p)
-
 # %% ../../nbs/1_models/01_seem.ipynb #919080fd
 class SEEM(nn.Module):
     "The SAM-guided refinement module `f_seem(F, R_sam)`; the host adds its result to `F`."
@@ -87,7 +80,8 @@ class SEEM(nn.Module):
         self.conv1 = conv3x3(2*mid_channels, mid_channels)
         self.conv2 = conv3x3(mid_channels, mid_channels)
         self.attention = ChannelAttention(mid_channels, reduction)
-        if zero_init: zero_(self.conv2)
+        if zero_init: # f_seem returns 0, and conv2 still gets a gradient
+            for p in self.conv2.parameters(): nn.init.zeros_(p)
 
     def forward(self,
         feat:Tensor, # (n,d,h,w) F, a feature of the host
